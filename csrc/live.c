@@ -1,0 +1,4 @@
+/* live.c - the counters of live.h. */
+#include "live.h"
+
+struct live_objects live_objects;

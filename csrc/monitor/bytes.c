@@ -1,0 +1,251 @@
+/* bytes.c - see bytes.h.  Sides are receiving sides here: data of half !side. */
+#include "bytes.h"
+
+#include "../tcp/seq.h"
+#include "../tcp/tcp_receiver.h"
+#include "events.h"
+#include "flow_life.h"
+
+int64_t bytes_unread_from(const struct flow *flow, int side)
+{
+	const struct flow_cold *cold = flow->cold;
+	int64_t lowest = INT64_MAX;
+
+	for (uint32_t i = 0; i < flow->set->count; i++)
+		if (watch_reads(&flow->set->watch[i], side))
+			lowest = rel_min(lowest, cold->reader ? cold->reader[i].at[side] : 1);
+	return lowest;
+}
+
+static uint8_t overlap_policy(const struct flow *flow, int side)
+{
+	for (uint32_t i = 0; i < flow->set->count; i++)
+		if (watch_reads(&flow->set->watch[i], side))
+			return flow->set->watch[i].overlap[side];
+	return MOS_OVERLAP_POLICY_FIRST;
+}
+
+/* The stream of what `side` receives, made if it is read; NULL if not, or without memory. */
+static struct stream *stream_of(struct mos_context *ctx, struct segment *segment, int side)
+{
+	struct flow *flow = segment->flow;
+	struct half_cold *cold;
+
+	if (flow->cold && flow->cold->half[!side].stream)
+		return flow->cold->half[!side].stream;
+	if (!flow->set->read[side] || !flow_cold(flow))
+		return NULL;
+	cold = &flow->cold->half[!side];
+	/* a side that is switched on late begins where the connection stands */
+	cold->stream = stream_new(rel_max(1, rel_min(tcp_readable_edge(flow, !side), segment->data)));
+	if (!cold->stream)
+		return NULL;
+	cold->stream->rmem = watch_set_buffer(ctx, flow->set, side);
+	cold->stream->policy = overlap_policy(flow, side);
+	cold->stream->history = ctx->config.history;
+	return cold->stream;
+}
+
+static void pending(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side)
+{
+	if (stream->pending || !(flow->set->wanted[side][AT_NULL] & EV_BIT(EV_NEW_DATA)))
+		return;
+	stream->pending = true;
+	due_add(ctx, &ctx->new_data, flow, side);
+}
+
+static void mark_dirty(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side)
+{
+	if (stream->dirty)
+		return;
+	stream->dirty = true;
+	due_add(ctx, &ctx->unsettled, flow, side);
+}
+
+static enum event_order order_for(int receiver)
+{
+	return receiver == MOS_SIDE_SVR ? CLIENT_FIRST : SERVER_FIRST;
+}
+
+static void raise_error(struct mos_context *ctx, struct flow *flow, int side, enum mos_error_reason reason, int64_t at,
+                        uint64_t length)
+{
+	struct segment_error error = {(uint8_t)reason, (uint8_t)side, at, length};
+
+	event_error(ctx, flow, &error, order_for(side));
+}
+
+/* Unread bytes beyond rmem_size are lost to slow readers; ERROR comes first, so they may still peek. */
+static void check_overrun(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side, int64_t next)
+{
+	int64_t keep = next - stream->rmem;
+
+	if (bytes_unread_from(flow, side) >= keep)
+		return;
+	raise_error(ctx, flow, side, MOS_ERR_BUFFER_OVERRUN, bytes_unread_from(flow, side),
+	            (uint64_t)(keep - bytes_unread_from(flow, side)));
+	if (bytes_unread_from(flow, side) < keep)
+		stream->base = rel_max(stream->base, rel_min(keep, stream->next));
+}
+
+/* Move the readable edge; true when bytes became readable. */
+static bool advance(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side)
+{
+	int64_t edge = tcp_readable_edge(flow, !side);
+
+	if (edge <= stream->next)
+		return false;
+	if (edge - stream->base > stream->rmem)
+		check_overrun(ctx, flow, stream, side, edge);
+	if (!stream_advance(stream, edge))
+		return false;
+	pending(ctx, flow, stream, side);
+	return true;
+}
+
+/* Refused SYN data is complete again when the stream is contiguous up to its end. */
+static void check_refused(struct half_cold *cold)
+{
+	if (cold->refused_end && cold->stream->top >= cold->refused_end && !cold->stream->holes.count)
+		cold->refused_end = 0;
+}
+
+static void put(struct mos_context *ctx, struct segment *segment, struct stream *stream, int side)
+{
+	const struct mos_pkt *pkt = segment->pkt;
+	const uint8_t *data = pkt->frame + pkt->payload_off;
+	uint64_t lost = stream->lost_bytes;
+	struct stream_put met = {0};
+
+	if (segment->data < stream->top) {
+		stream_conflict(stream, segment->data, data, pkt->payload_cap, &met);
+		if (met.conflict_bytes)
+			raise_error(ctx, segment->flow, side, MOS_ERR_CONFLICTING_OVERLAP, met.conflict_at, met.conflict_bytes);
+	}
+	stream_put(stream, &ctx->pool, segment->data, data, pkt->payload_cap, &met);
+	if (stream->lost_bytes != lost)
+		raise_error(ctx, segment->flow, side, MOS_ERR_NO_MEMORY, segment->data, stream->lost_bytes - lost);
+	mark_dirty(ctx, segment->flow, stream, side);
+}
+
+bool bytes_receive(struct mos_context *ctx, struct segment *segment)
+{
+	int side = !segment->side;
+	struct flow *flow = segment->flow;
+	struct stream *stream;
+	struct half_cold *cold;
+
+	if (!segment->accepted || segment->pkt->flags & TCP_RST || !flow->set->read[side])
+		return false;
+	if (!segment->pkt->payload_len && !(flow->cold && flow->cold->half[segment->side].stream))
+		return false;
+	stream = stream_of(ctx, segment, side);
+	if (!stream)
+		return false;
+	cold = &flow->cold->half[segment->side];
+	if (segment->pkt->flags & TCP_SYN && segment->pkt->payload_len)
+		cold->syn_data = true;
+	if (segment->pkt->payload_cap)
+		put(ctx, segment, stream, side);
+	check_refused(cold);
+	return advance(ctx, flow, stream, side);
+}
+
+void bytes_settle_syn_data(struct mos_context *ctx, struct segment *segment)
+{
+	struct flow *flow = segment->flow;
+	int side = segment->side; /* the acknowledging side received the data */
+	struct half_cold *cold = &flow->cold->half[!side];
+
+	if (!cold->syn_data || !segment->accepted || !segment->has_ack || !cold->stream)
+		return;
+	cold->syn_data = false;
+	if (segment->ack_rel <= 1) {
+		cold->refused_end = cold->stream->top;
+		stream_restart(cold->stream, &ctx->pool, 1);
+		return;
+	}
+	if (advance(ctx, flow, cold->stream, side))
+		event_dispatch(ctx, flow, AT_RCV, side, EV_BIT(EV_NEW_DATA), order_for(side));
+}
+
+void bytes_skip_gaps(struct mos_context *ctx, struct flow *flow, uint64_t now_ns, bool at_once)
+{
+	for (int side = 0; flow->cold && side < 2; side++) {
+		bool held = flow->cold->half[!side].hold_ns;
+		uint64_t missing;
+		int64_t at;
+
+		while (tcp_skip_gap(flow, !side, now_ns, at_once, &at, &missing)) {
+			struct stream *stream = flow->cold->half[!side].stream;
+
+			raise_error(ctx, flow, side, MOS_ERR_HOLE_SKIPPED, at, missing);
+			stream = flow->cold->half[!side].stream;
+			if (stream && advance(ctx, flow, stream, side))
+				event_dispatch(ctx, flow, AT_RCV, side, EV_BIT(EV_NEW_DATA), order_for(side));
+		}
+		if (!held && flow->cold->half[!side].hold_ns && !(flow->flags & FLOW_ENDING))
+			flow_refile(ctx, flow);
+	}
+}
+
+static void run_new_data(struct mos_context *ctx, struct flow *flow, int side)
+{
+	flow->cold->half[!side].stream->pending = false;
+	event_dispatch(ctx, flow, AT_NULL, side, EV_BIT(EV_NEW_DATA), order_for(side));
+}
+
+static bool is_pending(const struct flow *flow, int side)
+{
+	return flow->cold && flow->cold->half[!side].stream && flow->cold->half[!side].stream->pending;
+}
+
+void bytes_flush(struct mos_context *ctx, struct flow *flow)
+{
+	for (int side = 0; side < 2; side++)
+		if (is_pending(flow, side))
+			run_new_data(ctx, flow, side);
+}
+
+/* The flow a due was noted for, or NULL if it ended meanwhile. */
+static struct flow *due_flow(struct mos_context *ctx, const struct due *due)
+{
+	struct flow *flow = flow_at(&ctx->table, due->number);
+
+	return flow->serial && flow->generation == due->generation && !(flow->flags & FLOW_ENDED) ? flow : NULL;
+}
+
+static bool run_due_data(struct mos_context *ctx)
+{
+	struct due_list *list = &ctx->new_data;
+
+	while (list->next < list->count) {
+		const struct due due = list->due[list->next++];
+		struct flow *flow = due_flow(ctx, &due);
+
+		if (flow && is_pending(flow, due.side))
+			run_new_data(ctx, flow, due.side);
+		if (ctx->stopping)
+			return false;
+	}
+	list->count = list->next = 0;
+	return true;
+}
+
+bool bytes_end_burst(struct mos_context *ctx)
+{
+	if (!run_due_data(ctx))
+		return false;
+	for (uint32_t i = 0; i < ctx->unsettled.count; i++) {
+		const struct due *due = &ctx->unsettled.due[i];
+		struct flow *flow = due_flow(ctx, due);
+		struct stream *stream = flow && flow->cold ? flow->cold->half[!due->side].stream : NULL;
+
+		if (!stream)
+			continue;
+		stream_settle(stream, &ctx->pool, bytes_unread_from(flow, due->side));
+		stream->dirty = false;
+	}
+	ctx->unsettled.count = 0;
+	return true;
+}

@@ -1,0 +1,317 @@
+/* stream.c - see stream.h. */
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "seq.h"
+
+struct stream *stream_new(int64_t at)
+{
+	struct stream *stream = calloc(1, sizeof *stream);
+
+	if (stream)
+		stream->base = stream->next = stream->top = at;
+	return stream;
+}
+
+void stream_free(struct stream *stream, struct page_pool *pool)
+{
+	if (!stream)
+		return;
+	pages_free(&stream->pages, pool);
+	ranges_free(&stream->holes);
+	free(stream->piece);
+	free(stream);
+}
+
+static bool push_piece(struct stream *stream, int64_t at, const uint8_t *data, uint32_t len)
+{
+	if (stream->pieces == stream->room) {
+		uint32_t room = stream->room ? stream->room * 2 : 4;
+		struct stream_piece *piece = realloc(stream->piece, room * sizeof *piece);
+
+		if (!piece)
+			return false;
+		stream->piece = piece;
+		stream->room = room;
+	}
+	stream->piece[stream->pieces++] = (struct stream_piece){at, data, len};
+	return true;
+}
+
+/* The piece that holds position `at`, or NULL: the position then is in the pages. */
+static const struct stream_piece *piece_at(const struct stream *stream, int64_t at)
+{
+	for (uint32_t i = stream->pieces; i-- > 0;) {
+		const struct stream_piece *piece = &stream->piece[i];
+
+		if (at >= piece->at && at < piece->at + piece->len)
+			return piece;
+	}
+	return NULL;
+}
+
+/* The nearest piece that begins at or after `at` ends a run of pages. */
+static int64_t pages_until(const struct stream *stream, int64_t at, int64_t end)
+{
+	for (uint32_t i = 0; i < stream->pieces; i++)
+		if (stream->piece[i].at >= at && stream->piece[i].at < end)
+			end = stream->piece[i].at;
+	return end;
+}
+
+/* Copy pieces to pages where an overlap is about to change bytes under them. */
+static void flatten(struct stream *stream, struct page_pool *pool)
+{
+	for (uint32_t i = 0; i < stream->pieces; i++) {
+		const struct stream_piece *piece = &stream->piece[i];
+
+		if (pages_write(&stream->pages, pool, piece->at, piece->data, piece->len))
+			stream->lost_bytes += piece->len;
+	}
+	stream->pieces = 0;
+}
+
+static size_t compare_run(const struct stream *stream, int64_t at, const uint8_t *data, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		const struct stream_piece *piece = piece_at(stream, at + (int64_t)done);
+		size_t n = len - done, different;
+
+		if (piece) {
+			size_t skip = (size_t)(at + (int64_t)done - piece->at);
+
+			if (piece->len - skip < n)
+				n = piece->len - skip;
+			if (!memcmp(piece->data + skip, data + done, n)) {
+				done += n;
+				continue;
+			}
+			for (size_t i = 0; i < n; i++)
+				if (piece->data[skip + i] != data[done + i])
+					return done + i + 1;
+		}
+		n = (size_t)(pages_until(stream, at + (int64_t)done, at + (int64_t)len) - at) - done;
+		different = pages_compare(&stream->pages, at + (int64_t)done, data + done, n);
+		if (different)
+			return done + different;
+		done += n;
+	}
+	return 0;
+}
+
+size_t stream_run(const struct stream *stream, int64_t at, int64_t limit)
+{
+	const struct hole *hole = ranges_next(&stream->holes, at);
+	int64_t end = rel_min(stream->top, limit);
+
+	if (at < stream->base || at >= end || (hole && hole->start <= at))
+		return 0;
+	return (size_t)((hole ? rel_min(hole->start, end) : end) - at);
+}
+
+uint64_t stream_missing(const struct stream *stream, int64_t at, int64_t limit)
+{
+	int64_t from = at;
+
+	while (at < limit) {
+		const struct hole *hole;
+
+		if (at < stream->base) {
+			at = rel_min(stream->base, limit);
+			continue;
+		}
+		hole = ranges_next(&stream->holes, at);
+		if (!hole || hole->start > at)
+			break;
+		at = rel_min(hole->end, limit);
+	}
+	return (uint64_t)(at - from);
+}
+
+void stream_conflict(const struct stream *stream, int64_t at, const uint8_t *data, uint32_t len, struct stream_put *put)
+{
+	int64_t end = rel_min(at + len, stream->top), from = at;
+
+	*put = (struct stream_put){0};
+	at = rel_max(at, stream->base);
+	while (at < end) {
+		size_t run = stream_run(stream, at, end), different;
+
+		if (!run) {
+			at += (int64_t)stream_missing(stream, at, end);
+			continue;
+		}
+		different = compare_run(stream, at, data + (at - from), run);
+		if (different) {
+			if (!put->conflict_bytes)
+				put->conflict_at = at + (int64_t)different - 1;
+			put->conflict_bytes += run - (different - 1);
+		}
+		at += (int64_t)run;
+	}
+}
+
+/* Write only where bytes are missing: the first copy stays. */
+static int write_missing(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end)
+{
+	int64_t from = at;
+
+	while (at < end) {
+		size_t run = stream_run(stream, at, end);
+		size_t n;
+		int rc;
+
+		if (run) {
+			at += (int64_t)run;
+			continue;
+		}
+		n = (size_t)stream_missing(stream, at, end);
+		rc = pages_write(&stream->pages, pool, at, data + (at - from), n);
+		if (rc)
+			return rc;
+		at += (int64_t)n;
+	}
+	return 0;
+}
+
+/* Bytes below top: overlap and hole filling, by policy. */
+static int put_below(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end)
+{
+	struct ranges_fill fill;
+	int rc;
+
+	if (stream->policy == MOS_OVERLAP_POLICY_LAST) {
+		flatten(stream, pool);
+		rc = pages_write(&stream->pages, pool, at, data, (size_t)(end - at));
+	} else {
+		rc = write_missing(stream, pool, at, data, end);
+	}
+	return rc ? rc : ranges_fill(&stream->holes, at, end, &fill);
+}
+
+/* Bytes at or above top. */
+static int put_above(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, uint32_t len)
+{
+	bool in_order = at == stream->top && stream->top == stream->next;
+	int rc = 0;
+
+	if (!in_order || !push_piece(stream, at, data, len))
+		rc = pages_write(&stream->pages, pool, at, data, len);
+	if (!rc && at > stream->top)
+		rc = ranges_append(&stream->holes, stream->top, at, 0);
+	if (!rc)
+		stream->top = at + len;
+	return rc;
+}
+
+void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, uint32_t len,
+                struct stream_put *put)
+{
+	int64_t end = at + len;
+	int rc = 0;
+
+	if (at < stream->base) {
+		int64_t skip = rel_min(stream->base - at, len);
+
+		at += skip;
+		data += skip;
+	}
+	if (at >= end)
+		return;
+	if (at < stream->top)
+		rc = put_below(stream, pool, at, data, rel_min(end, stream->top));
+	if (!rc && end > stream->top) {
+		int64_t skip = at < stream->top ? stream->top - at : 0;
+
+		rc = put_above(stream, pool, at + skip, data + skip, (uint32_t)(end - at - skip));
+	}
+	if (rc) {
+		put->no_memory = true;
+		stream->lost_bytes += (uint64_t)(end - at);
+	}
+}
+
+void stream_restart(struct stream *stream, struct page_pool *pool, int64_t at)
+{
+	pages_free(&stream->pages, pool);
+	ranges_free(&stream->holes);
+	stream->pieces = 0;
+	stream->base = stream->next = stream->top = at;
+}
+
+int64_t stream_advance(struct stream *stream, int64_t next)
+{
+	int64_t grown;
+
+	if (next <= stream->next)
+		return 0;
+	if (next > stream->top) {
+		/* given up without ever being stored; without memory the reader simply stands still */
+		if (ranges_append(&stream->holes, stream->top, next, 0))
+			return 0;
+		stream->top = next;
+	}
+	grown = next - stream->next - ranges_missing(&stream->holes, stream->next, next);
+	stream->next = next;
+	return grown;
+}
+
+size_t stream_read(const struct stream *stream, int64_t at, uint8_t *data, size_t len, int64_t limit)
+{
+	size_t run = stream_run(stream, at, limit), done = 0;
+
+	if (run > len)
+		run = len;
+	while (done < run) {
+		int64_t here = at + (int64_t)done;
+		const struct stream_piece *piece = piece_at(stream, here);
+		size_t n = run - done;
+
+		if (piece) {
+			size_t skip = (size_t)(here - piece->at);
+
+			if (piece->len - skip < n)
+				n = piece->len - skip;
+			memcpy(data + done, piece->data + skip, n);
+		} else {
+			n = (size_t)(pages_until(stream, here, here + (int64_t)n) - here);
+			pages_read(&stream->pages, here, data + done, n);
+		}
+		done += n;
+	}
+	return run;
+}
+
+/* Copy what is unread of the pieces; a piece without memory becomes a gap. */
+static void keep_pieces(struct stream *stream, struct page_pool *pool, int64_t from)
+{
+	for (uint32_t i = 0; i < stream->pieces; i++) {
+		const struct stream_piece *piece = &stream->piece[i];
+		int64_t skip = rel_max(from - piece->at, 0);
+
+		if (skip >= piece->len)
+			continue;
+		if (pages_write(&stream->pages, pool, piece->at + skip, piece->data + skip, (size_t)(piece->len - skip))) {
+			stream->lost_bytes += (uint64_t)(piece->len - skip);
+			stream->base = rel_max(stream->base, piece->at + piece->len);
+		}
+	}
+	stream->pieces = 0;
+}
+
+void stream_settle(struct stream *stream, struct page_pool *pool, int64_t unread_from)
+{
+	int64_t keep = stream->history ? rel_max(unread_from - stream->rmem, stream->base) : unread_from;
+	const struct hole *hole;
+
+	keep = rel_min(rel_max(keep, stream->base), stream->next);
+	keep_pieces(stream, pool, keep);
+	stream->base = rel_max(stream->base, keep);
+	pages_release(&stream->pages, pool, stream->base);
+	while ((hole = ranges_next(&stream->holes, INT64_MIN)) && hole->end <= stream->base)
+		ranges_drop_first(&stream->holes);
+}

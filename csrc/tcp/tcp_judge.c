@@ -1,0 +1,148 @@
+/* tcp_judge.c - see tcp_judge.h. */
+#include "tcp_judge.h"
+
+#include "seq.h"
+#include "tcp_state.h"
+
+enum { UNKNOWN_SHIFT = 14 }; /* the largest window scale: RFC 7323 2.3 */
+
+/* The first evidence of a direction's numbers, when its SYN was not seen: `first` becomes rel 1. */
+static void learn_isn(struct flow_half *half, uint32_t first)
+{
+	half->isn = first - 1;
+	half->snd_max = 1;
+	half->snd_una = 1;
+	half->flags |= HALF_KNOWN;
+}
+
+/* The largest window this side ever offered; without both SYNs its scale is unknown. */
+static int64_t largest_window(const struct flow *flow, int side)
+{
+	int64_t window = flow->half[side].max_window;
+
+	if (flow->half[0].flags & flow->half[1].flags & HALF_SYN)
+		return window;
+	return (window ? window : UINT16_MAX) << UNKNOWN_SHIFT;
+}
+
+static void reject(struct segment *segment, enum mos_error_reason reason, int64_t at, uint64_t length)
+{
+	segment->accepted = false;
+	segment_raise(segment, reason, !segment->side, at, length);
+}
+
+/* An acknowledgement of what was never sent, or older than any the peer could send (RFC 5961 5.2). */
+static bool ack_is_odd(const struct segment *segment)
+{
+	const struct flow *flow = segment->flow;
+	const struct flow_half *acked = &flow->half[!segment->side];
+	int64_t window = largest_window(flow, segment->side), top;
+
+	if (!acked->packets)
+		return false; /* one direction only was captured */
+	if (segment->pkt->window > window)
+		window = segment->pkt->window;
+	top = rel_max(acked->snd_max, acked->snd_una);
+	return segment->ack_rel > top + window || segment->ack_rel < acked->snd_una - window;
+}
+
+/* Right edge of what the receiver of `side`'s data could take. */
+static int64_t window_edge(const struct segment *segment)
+{
+	const struct flow *flow = segment->flow;
+	int64_t from = rel_max(flow->half[segment->side].snd_una, half_rcv_nxt(flow, segment->side));
+
+	return from + largest_window(flow, !segment->side);
+}
+
+static void judge_ack(struct segment *segment)
+{
+	struct flow_half *acked = &segment->flow->half[!segment->side];
+
+	if (!(acked->flags & HALF_KNOWN))
+		learn_isn(acked, segment->pkt->ack);
+	segment->ack_rel = seq_to_rel(segment->pkt->ack, acked->isn, rel_max(acked->snd_max, acked->snd_una));
+}
+
+/* RFC 9293 3.10.7.3 and 3.10.7.4, "check the RST bit". */
+static void judge_rst(struct segment *segment)
+{
+	const struct flow *flow = segment->flow;
+	const struct flow_half *sender = &flow->half[segment->side], *receiver = &flow->half[!segment->side];
+	int64_t rel = segment->rel;
+
+	if (receiver->state == MOS_TCP_SYN_SENT) {
+		/* not synchronized: what counts is that it answers our SYN */
+		if (segment->has_ack && (segment->ack_rel < 1 || segment->ack_rel > receiver->snd_max))
+			reject(segment, MOS_ERR_RST_OUT_OF_WINDOW, rel, 0);
+		return;
+	}
+	if (!(sender->flags & HALF_KNOWN) || !receiver->packets)
+		return;
+	if (rel < rel_min(sender->snd_una, half_rcv_nxt(flow, segment->side)) || rel > window_edge(segment))
+		reject(segment, MOS_ERR_RST_OUT_OF_WINDOW, rel, 0);
+}
+
+static void judge_syn(struct segment *segment)
+{
+	const struct mos_pkt *pkt = segment->pkt;
+	struct flow_half *sender = &segment->flow->half[segment->side];
+	bool known = sender->flags & HALF_KNOWN;
+
+	segment->rel = 0;
+	if (known && pkt->seq != sender->isn) {
+		if (segment->has_ack && sender->state == MOS_TCP_SYN_RCVD) {
+			segment->syn_replaced = true;
+		} else {
+			segment->rel = seq_to_rel(pkt->seq, sender->isn, sender->snd_max);
+			reject(segment, MOS_ERR_SYN_IN_WINDOW, segment->rel, 0);
+		}
+	}
+	segment->data = segment->rel + 1;
+	if (segment->accepted && segment->has_ack && (segment->ack_rel < 1 || ack_is_odd(segment)))
+		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, 0);
+}
+
+static void judge_data(struct segment *segment)
+{
+	const struct flow *flow = segment->flow;
+	const struct flow_half *sender = &flow->half[segment->side];
+	uint64_t length = (uint64_t)(segment->end - segment->rel);
+
+	if (!segment->has_ack)
+		reject(segment, MOS_ERR_NO_ACK_FLAG, segment->rel, length);
+	else if (ack_is_odd(segment))
+		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, length);
+	else if (segment->end > sender->snd_max && flow->half[!segment->side].packets && segment->rel > window_edge(segment))
+		reject(segment, MOS_ERR_OUT_OF_WINDOW, segment->rel, length);
+	else if (sender->flags & HALF_FIN && segment->end > sender->snd_max)
+		reject(segment, MOS_ERR_DATA_BEYOND_FIN, segment->rel, length);
+	else if (segment->pkt->flags & TCP_FIN && segment->end < sender->snd_max)
+		reject(segment, MOS_ERR_DATA_BEYOND_FIN, segment->rel, length);
+}
+
+void tcp_judge(struct segment *segment)
+{
+	const struct mos_pkt *pkt = segment->pkt;
+	struct flow_half *sender = &segment->flow->half[segment->side];
+	bool rst = pkt->flags & TCP_RST;
+
+	segment->accepted = true;
+	segment->has_ack = pkt->flags & TCP_ACK;
+	if (segment->has_ack && (!rst || segment->flow->half[!segment->side].flags & HALF_KNOWN))
+		judge_ack(segment);
+	if (pkt->flags & TCP_SYN && !rst) {
+		judge_syn(segment);
+		segment->end = segment_data_end(segment) + (pkt->flags & TCP_FIN ? 1 : 0);
+		return;
+	}
+	if (!(sender->flags & HALF_KNOWN) && !rst)
+		learn_isn(sender, pkt->seq);
+	segment->rel = seq_to_rel(pkt->seq, sender->isn, sender->snd_max);
+	segment->data = segment->rel;
+	segment->end = rst ? segment->rel : segment_data_end(segment) + (pkt->flags & TCP_FIN ? 1 : 0);
+	if (rst)
+		judge_rst(segment);
+	else
+		judge_data(segment);
+}
