@@ -15,6 +15,7 @@ import re
 import socket
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ HOOKS = {
 }
 HOOK_NAMES = {"SND": "MOS_HK_SND", "RCV": "MOS_HK_RCV", "NULL": "MOS_NULL"}
 FLAG_BITS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "W": 128}
+END_REASONS = ("fin", "rst", "timeout", "port_reuse", "evicted", "eof", "shutdown")
 CONN_END_ORDER = ("RCV CLI", "SND CLI", "RCV SVR", "SND SVR")
 PEER = {"C": "S", "S": "C"}
 CLIENT_SENT = (("SND", "CLI"), ("RCV", "SVR"))
@@ -142,6 +144,7 @@ class Script:
     figures: list[tuple[int, str, str, dict[str, str]]] = field(default_factory=list)  # line, flow, scope, values
     streams: list[tuple[int, str, str, list[str]]] = field(default_factory=list)  # line, flow, direction, items
     counts: list[tuple[Event, int]] = field(default_factory=list)
+    counters: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # line, values
 
 
 @dataclass
@@ -153,6 +156,7 @@ class Result:
     states: dict[int, str] = field(default_factory=dict)  # step -> states after it
     figures: dict[str, Any] = field(default_factory=dict)  # flow -> figures at CONN_END
     streams: dict[tuple[str, str], list[bytes | int]] = field(default_factory=dict)  # bytes, or the length of a gap
+    counters: dict[str, int] = field(default_factory=dict)  # of the context, after the run
 
 
 def pattern(direction: str, start: int, end: int) -> bytes:
@@ -325,6 +329,13 @@ class Parser:
         if not equals or not number.isdigit():
             self.fail("expected 'count HOOK SIDE EVENT [details] = N'")
         self.script.counts.append((self.event(text, lenient=True), int(number)))
+
+    def do_counters(self, rest: str) -> None:
+        """Counters name=value ... of the context after the run."""
+        if not rest or not all(re.fullmatch(r"\w+=\d+", item) for item in rest.split()):
+            self.fail("expected 'counters name=value ...'")
+        values = dict(item.split("=") for item in rest.split())
+        self.script.counters.append((self.line, values))
 
     def labelled(self, rest: str) -> tuple[str, list[str]]:
         """Flow number and words of a line that may start with #N."""
@@ -569,7 +580,7 @@ class Recorder:
         self.ticks = [index for index, step in enumerate(script.steps) if not step.host]
         self.current = -1  # the step last seen
         self.flows: list[dict[int, str]] = [{} for _ in script.sockets]
-        self.state_names = {int(getattr(mos, "MOS_TCP_" + name)): name for name in STATES}
+        self.state_names = {int(getattr(mos, "TCP_" + name)): name for name in STATES}
         self.class_names = {int(getattr(mos, "MOS_SEG_" + name.upper())): name for name in CLASSES}
         self.sides = {int(mos.MOS_SIDE_CLI): "CLI", int(mos.MOS_SIDE_SVR): "SVR", int(mos.MOS_NULL): "-"}
 
@@ -681,6 +692,7 @@ def run(script: Script, *, burst: int = 1, ipv6: bool = False, isn_shift: int = 
             recorder.listen(ipv6=ipv6 or script.ipv6)
             mos.mtcp_app_join(context)
             mos.mtcp_destroy_context(context)
+            recorder.result.counters = mos.mtcp_getcounters(context)
         finally:
             mos.mtcp_destroy()
     return recorder.result
@@ -709,7 +721,7 @@ def check(script: Script, result: Result, *, burst: int = 1) -> list[str]:
         times = sum(event.matches(other) for other in result.events)
         if times != number:
             problems.append(f"{script.path}:{event.line}: expected {number} x '{event.text()}', got {times}")
-    return problems + check_streams(script, result) + check_figures(script, result)
+    return problems + check_streams(script, result) + check_figures(script, result) + check_counters(script, result)
 
 
 def fits(script: Script, want: Event, seen: Event) -> bool:
@@ -789,11 +801,36 @@ def check_figures(script: Script, result: Result) -> list[str]:
         holder = figures if scope == "flow" else getattr(figures, scope)
         for name, text in values.items():
             have = getattr(holder, name)
-            if name.endswith("_state") and have is not None:
-                have = STATES[int(have)]
             if figure_value(text) != have:
                 what = f"figure {scope} {name} of flow {flow}"
                 problems.append(f"{script.path}:{line}: {what}: expected {text}, got {have}")
+    return problems
+
+
+def check_counters(script: Script, result: Result) -> list[str]:
+    """The counters that the script names, and what holds for every run (spec sections 2 and 7)."""
+    have = result.counters
+    problems = [
+        f"{script.path}:{line}: counter {name}: expected {value}, got {have.get(name)}"
+        for line, values in script.counters
+        for name, value in values.items()
+        if have.get(name) != int(value)
+    ]
+    sums = {
+        "received": [name for name in have if name.startswith(("ignored_", "dropped_"))] + ["delivered"],
+        "delivered": [name for name in have if name.startswith("delivered_")],
+        "flows_created": ["flows_live", *("flows_" + reason for reason in END_REASONS)],
+    }
+    for name, parts in sums.items():
+        if have and have[name] != sum(have[part] for part in parts):
+            problems.append(f"{script.path}: counter {name} is {have[name]}, but {' + '.join(parts)} is not: {have}")
+    if have and have["received"] != len(script.steps):
+        problems.append(f"{script.path}: counter received is {have['received']} after {len(script.steps)} frames")
+    ends = Counter((e.socket, e.flow, e.hook, e.side) for e in result.events if e.name == "CONN_END")
+    for flow in {(event.socket, event.flow) for event in result.events if event.flow != "-"}:
+        times = [ends[(*flow, *where.split())] for where in CONN_END_ORDER]
+        if times != [1, 1, 1, 1]:
+            problems.append(f"{script.path}: socket and flow {flow}: CONN_END at {CONN_END_ORDER} fired {times} times")
     return problems
 
 

@@ -141,7 +141,7 @@ def test_difference_is_readable(tmp_path: Path) -> None:
     script = segscript.parse(path)
     seen = segscript.Event("1", "1", "SND", "CLI", "CONN_START", step=0)
     other = segscript.Event("1", "1", "RCV", "SVR", "REXMIT", ("retransmission",), step=0)
-    [text] = segscript.check(script, segscript.Result(events=[seen, other]))
+    text = segscript.check(script, segscript.Result(events=[seen, other]))[0]
     assert text.splitlines()[3:] == [
         "     SND CLI CONN_START    <- line 2: 0.0 C > S 0:0(0)",
         "    -RCV SVR CONN_START    <- line 2: 0.0 C > S 0:0(0)",

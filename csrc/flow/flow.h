@@ -20,6 +20,7 @@
 struct stream;
 struct watch_set;
 struct flow_reader;
+struct held_syn;
 
 enum { FLOW_NONE = UINT32_MAX };
 #define NOT_MEASURED UINT64_MAX
@@ -78,7 +79,7 @@ enum flow_flag {
 struct half_cold {
 	struct ranges holes;
 	int64_t rcv_nxt;     /* contiguous edge of the peer, skipped gaps included; used with HOLES */
-	int64_t refused_end; /* SYN data that the peer did not acknowledge ends here; 0 = none */
+	int64_t refused_end; /* bytes seen that the peer did not take end here; 0 = none */
 	uint64_t seg_class[MOS_SEG_CLASSES];
 	uint64_t duplicate_ack;
 	uint64_t zero_window;
@@ -89,11 +90,15 @@ struct half_cold {
 	uint64_t hold_packets; /* the flow's packets then */
 	int64_t hold_una;    /* what was acknowledged then */
 	bool syn_data;       /* the SYN carried data that is not acknowledged yet */
+	bool probe;          /* a byte was sent into a closed window */
+	uint8_t probe_byte;  /* it, in case the peer acknowledges it */
+	int64_t probe_at;
 	struct stream *stream; /* bytes received by the peer; NULL = not read */
 };
 
 struct flow_cold {
 	struct half_cold half[2];
+	struct held_syn *held;      /* a SYN on the established connection, until it is answered */
 	struct flow_reader *reader; /* one per socket of the watch set, or NULL */
 	uint32_t readers;
 };

@@ -128,6 +128,22 @@ static void put(struct mos_context *ctx, struct segment *segment, struct stream 
 	mark_dirty(ctx, segment->flow, stream, side);
 }
 
+/* A byte sent into a closed window is not taken by its receiver, unless it acknowledges it. */
+static bool is_probe(const struct segment *segment)
+{
+	return segment->seg_class == MOS_SEG_ZERO_WINDOW_PROBE && segment->pkt->payload_cap == 1;
+}
+
+static void hold_probe(struct half_cold *cold, const struct segment *segment)
+{
+	if (segment->rexmit)
+		return;
+	cold->probe = true;
+	cold->probe_at = segment->data;
+	cold->probe_byte = segment->pkt->frame[segment->pkt->payload_off];
+	cold->refused_end = segment->data + 1;
+}
+
 bool bytes_receive(struct mos_context *ctx, struct segment *segment)
 {
 	int side = !segment->side;
@@ -145,28 +161,45 @@ bool bytes_receive(struct mos_context *ctx, struct segment *segment)
 	cold = &flow->cold->half[segment->side];
 	if (segment->pkt->flags & TCP_SYN && segment->pkt->payload_len)
 		cold->syn_data = true;
-	if (segment->pkt->payload_cap)
+	if (is_probe(segment))
+		hold_probe(cold, segment);
+	else if (segment->pkt->payload_cap)
 		put(ctx, segment, stream, side);
 	check_refused(cold);
 	return advance(ctx, flow, stream, side);
 }
 
-void bytes_settle_syn_data(struct mos_context *ctx, struct segment *segment)
+/* The answer to a SYN with data: what was not acknowledged was not taken. */
+static void settle_syn_data(struct mos_context *ctx, struct half_cold *cold, int64_t ack_rel)
 {
-	struct flow *flow = segment->flow;
-	int side = segment->side; /* the acknowledging side received the data */
-	struct half_cold *cold = &flow->cold->half[!side];
-
-	if (!cold->syn_data || !segment->accepted || !segment->has_ack || !cold->stream)
-		return;
 	cold->syn_data = false;
-	if (segment->ack_rel <= 1) {
-		cold->refused_end = cold->stream->top;
-		stream_restart(cold->stream, &ctx->pool, 1);
+	if (ack_rel > 1)
 		return;
+	cold->refused_end = cold->stream->top;
+	stream_restart(cold->stream, &ctx->pool, 1);
+}
+
+void bytes_acked(struct mos_context *ctx, const struct segment *segment)
+{
+	struct half_cold *cold = &segment->flow->cold->half[!segment->side];
+	int side = segment->side; /* who acknowledges has received */
+
+	if (!segment->accepted || !segment->has_ack || !cold->stream || !(cold->syn_data || cold->probe))
+		return;
+	if (cold->syn_data)
+		settle_syn_data(ctx, cold, segment->ack_rel);
+	if (cold->probe && segment->ack_rel > cold->probe_at) {
+		struct stream_put met;
+
+		cold->probe = false;
+		if (cold->stream->top == cold->probe_at) {
+			stream_put(cold->stream, &ctx->pool, cold->probe_at, &cold->probe_byte, 1, &met);
+			mark_dirty(ctx, segment->flow, cold->stream, side);
+		}
+		check_refused(cold);
 	}
-	if (advance(ctx, flow, cold->stream, side))
-		event_dispatch(ctx, flow, AT_RCV, side, EV_BIT(EV_NEW_DATA), order_for(side));
+	if (advance(ctx, segment->flow, cold->stream, side))
+		event_dispatch(ctx, segment->flow, AT_RCV, side, EV_BIT(EV_NEW_DATA), order_for(side));
 }
 
 void bytes_skip_gaps(struct mos_context *ctx, struct flow *flow, uint64_t now_ns, bool at_once)
@@ -202,6 +235,12 @@ static bool is_pending(const struct flow *flow, int side)
 
 void bytes_flush(struct mos_context *ctx, struct flow *flow)
 {
+	for (int side = 0; flow->cold && side < 2; side++) {
+		struct stream *stream = flow->cold->half[!side].stream;
+
+		if (stream && advance(ctx, flow, stream, side))
+			event_dispatch(ctx, flow, AT_RCV, side, EV_BIT(EV_NEW_DATA), order_for(side));
+	}
 	for (int side = 0; side < 2; side++)
 		if (is_pending(flow, side))
 			run_new_data(ctx, flow, side);

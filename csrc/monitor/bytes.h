@@ -15,10 +15,13 @@ bool bytes_receive(struct mos_context *ctx, struct segment *segment);
 /* Give up acknowledged holes whose wait is over (or all, at_once), on both sides; ERROR and NEW_DATA follow. */
 void bytes_skip_gaps(struct mos_context *ctx, struct flow *flow, uint64_t now_ns, bool at_once);
 
-/* The server answered a SYN that carried data: take the data or forget it. */
-void bytes_settle_syn_data(struct mos_context *ctx, struct segment *segment);
+/*
+ * An acknowledgement settles what was sent but perhaps not taken: data of a SYN (RFC 7413), a byte
+ * sent into a closed window.  What became readable is told at once, before any answer to it.
+ */
+void bytes_acked(struct mos_context *ctx, const struct segment *segment);
 
-/* NEW_DATA at MOS_NULL that is due for this flow, now: the flow ends. */
+/* The flow ends: NEW_DATA for what is readable and not told yet, at both hooks. */
 void bytes_flush(struct mos_context *ctx, struct flow *flow);
 
 /*

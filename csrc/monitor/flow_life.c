@@ -7,6 +7,7 @@
 #include "../tcp/tcp_state.h"
 #include "bytes.h"
 #include "events.h"
+#include "pipeline.h"
 
 enum { LINKTYPE_RAW_IP = 101, LATE_AT_ONCE = 64 };
 
@@ -246,6 +247,8 @@ void flow_give_back(struct mos_context *ctx, struct flow *flow)
 	for (uint32_t i = 0; i < cold->readers; i++)
 		if (cold->reader[i].uctx)
 			ctx->host->release(cold->reader[i].uctx);
+	free(cold->held);
+	cold->held = NULL;
 	free(cold->reader);
 	cold->reader = NULL;
 	cold->readers = 0;
@@ -256,6 +259,7 @@ void flow_end(struct mos_context *ctx, struct flow *flow, enum mos_end_reason re
 	const struct mos_pkt *pkt = ctx->pkt;
 	const struct segment *segment = ctx->segment;
 
+	pipeline_release_syn(ctx, flow);
 	ctx->pkt = NULL;
 	ctx->segment = NULL;
 	flow->flags |= FLOW_ENDING;

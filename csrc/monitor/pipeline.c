@@ -10,6 +10,8 @@
  */
 #include "pipeline.h"
 
+#include <stdlib.h>
+
 #include "../tcp/rexmit.h"
 #include "../tcp/tcp_judge.h"
 #include "../tcp/tcp_receiver.h"
@@ -123,9 +125,16 @@ static void end_if_finished(struct mos_context *ctx, struct segment *segment)
 		return;
 	if (tcp_is_finished(flow->half[0].state, wait) && tcp_is_finished(flow->half[1].state, wait))
 		flow_end(ctx, flow, flow->flags & FLOW_RST_SEEN ? MOS_END_RST : MOS_END_FIN);
-	else if (wait)
-		flow_refile(ctx, flow);
+	else if (wait || ctx->config.idle_timeout_ns < ctx->config.handshake_timeout_ns)
+		flow_refile(ctx, flow); /* the new state may have the nearer deadline */
 }
+
+/* A SYN that waits for its answer, with its frame. */
+struct held_syn {
+	struct mos_pkt pkt;
+	uint64_t number;
+	uint8_t frame[];
+};
 
 /* The five steps of a segment of a living flow. */
 static void run_segment(struct mos_context *ctx, struct flow *flow, const struct mos_pkt *pkt, bool first)
@@ -153,7 +162,7 @@ static void run_segment(struct mos_context *ctx, struct flow *flow, const struct
 		events |= EV_BIT(EV_NEW_DATA);
 	event_dispatch(ctx, flow, AT_RCV, receiver, events | changed(&segment, receiver), order);
 	if (flow->cold) {
-		bytes_settle_syn_data(ctx, &segment);
+		bytes_acked(ctx, &segment);
 		bytes_skip_gaps(ctx, flow, pkt->time_ns, false);
 	}
 	end_if_finished(ctx, &segment);
@@ -172,21 +181,101 @@ static void run_late(struct mos_context *ctx, struct flow *flow, const struct mo
 	tcp_judge(&segment);
 	rexmit_classify(&segment);
 	tcp_count_class(flow, side, segment.seg_class);
+	if (advance)
+		other->snd_una = segment.ack_rel;
 	if (flow->end_reason == MOS_END_RST && !(pkt->flags & (TCP_RST | TCP_SYN)) &&
 	    (advance || (pkt->payload_len && half->flags & HALF_KNOWN)))
 		event_error_listening(ctx, MOS_ERR_ALIVE_AFTER_RST);
+}
+
+/* Run a held SYN as a packet of `flow` (rejected: ERROR syn_in_window), or of a new flow. */
+static void replay_syn(struct mos_context *ctx, struct held_syn *held, struct flow *flow)
+{
+	const struct mos_pkt *pkt = ctx->pkt;
+	uint64_t number = ctx->packets;
+	enum mos_counter refused;
+
+	ctx->pkt = &held->pkt;
+	ctx->packets = held->number;
+	if (flow) {
+		tcp_count(flow, flow_side_of(flow, held->pkt.from_hi), &held->pkt);
+		run_segment(ctx, flow, &held->pkt, false);
+	} else {
+		flow = flow_open(ctx, &held->pkt, &refused);
+		if (flow) {
+			tcp_count(flow, flow_side_of(flow, held->pkt.from_hi), &held->pkt);
+			run_segment(ctx, flow, &held->pkt, true);
+		}
+	}
+	ctx->pkt = pkt;
+	ctx->packets = number;
+	free(held);
+}
+
+void pipeline_release_syn(struct mos_context *ctx, struct flow *flow)
+{
+	struct held_syn *held = flow->cold ? flow->cold->held : NULL;
+
+	if (!held)
+		return;
+	flow->cold->held = NULL;
+	replay_syn(ctx, held, flow);
+}
+
+/*
+ * The other side speaks while a SYN is held: a SYN/ACK for it makes a new connection of it, any
+ * other answer shows that the old one lives.  Returns the flow the packet belongs to, or NULL.
+ */
+static struct flow *answer_held_syn(struct mos_context *ctx, struct flow *flow, const struct mos_pkt *pkt)
+{
+	struct held_syn *held = flow->cold->held;
+
+	if (pkt->from_hi == held->pkt.from_hi)
+		return flow;
+	if ((pkt->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != (TCP_SYN | TCP_ACK) ||
+	    pkt->ack - held->pkt.seq - 1 > held->pkt.payload_len) {
+		pipeline_release_syn(ctx, flow);
+		return flow;
+	}
+	flow->cold->held = NULL;
+	flow_end(ctx, flow, MOS_END_PORT_REUSE);
+	flow_remove(ctx, flow);
+	replay_syn(ctx, held, NULL);
+	return flow_table_find(&ctx->table, &pkt->key, pkt->hash);
+}
+
+/* Keep a copy of a SYN on an established connection until the other side answers it. */
+static bool hold_syn(struct mos_context *ctx, struct flow *flow, const struct mos_pkt *pkt)
+{
+	struct held_syn *held;
+
+	if (!flow_cold(flow) || flow->cold->held)
+		return false;
+	held = malloc(sizeof *held + pkt->caplen);
+	if (!held)
+		return false;
+	held->pkt = *pkt;
+	held->pkt.frame = memcpy(held->frame, pkt->frame, pkt->caplen);
+	held->pkt.mbuf = NULL;
+	held->number = ctx->packets;
+	flow->cold->held = held;
+	return true;
 }
 
 /*
  * A SYN without ACK on a known 4-tuple: the same ISN is a retransmission, another one begins a
  * new connection when the old one can be over.  Returns the flow that goes on, or NULL.
  */
-static struct flow *take_syn(struct mos_context *ctx, struct flow *flow, const struct mos_pkt *pkt)
+static struct flow *take_syn(struct mos_context *ctx, struct flow *flow, const struct mos_pkt *pkt, bool *held)
 {
 	const struct flow_half *half = &flow->half[flow_side_of(flow, pkt->from_hi)];
 
-	if (!(half->flags & HALF_KNOWN) || half->isn == pkt->seq || !flow_gives_way(ctx, flow))
+	if (!(half->flags & HALF_KNOWN) || half->isn == pkt->seq)
 		return flow;
+	if (!flow_gives_way(ctx, flow)) {
+		*held = hold_syn(ctx, flow, pkt);
+		return flow;
+	}
 	if (!(flow->flags & FLOW_ENDED))
 		flow_end(ctx, flow, MOS_END_PORT_REUSE);
 	flow_remove(ctx, flow);
@@ -194,7 +283,7 @@ static struct flow *take_syn(struct mos_context *ctx, struct flow *flow, const s
 }
 
 /* The flow of a TCP packet, if it has one. */
-static struct flow *find_flow(struct mos_context *ctx, const struct mos_pkt *pkt)
+static struct flow *find_flow(struct mos_context *ctx, const struct mos_pkt *pkt, bool *held)
 {
 	struct flow *flow = flow_table_find(&ctx->table, &pkt->key, pkt->hash);
 
@@ -207,16 +296,19 @@ static struct flow *find_flow(struct mos_context *ctx, const struct mos_pkt *pkt
 			return NULL;
 	}
 	if (flow && (pkt->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
-		flow = take_syn(ctx, flow, pkt);
+		flow = take_syn(ctx, flow, pkt, held);
+	else if (flow && flow->cold && flow->cold->held)
+		flow = answer_held_syn(ctx, flow, pkt);
 	return flow;
 }
 
 static void run_tcp(struct mos_context *ctx, const struct mos_pkt *pkt)
 {
-	struct flow *flow = find_flow(ctx, pkt);
-	bool first = !flow;
+	bool held = false, first;
+	struct flow *flow = find_flow(ctx, pkt, &held);
 	enum mos_counter refused;
 
+	first = !flow;
 	if (!flow) {
 		flow = flow_open(ctx, pkt, &refused);
 		if (!flow && refused != MOS_CNT_COUNTERS) {
@@ -226,6 +318,11 @@ static void run_tcp(struct mos_context *ctx, const struct mos_pkt *pkt)
 	}
 	if (!flow) {
 		take_orphan(ctx, pkt, MOS_CNT_DELIVERED_ORPHAN_TCP);
+		return;
+	}
+	if (held) { /* told and counted when it is answered */
+		ctx->counter[MOS_CNT_DELIVERED]++;
+		ctx->counter[MOS_CNT_DELIVERED_FLOW]++;
 		return;
 	}
 	if (pkt->time_ns > flow->last_ns)

@@ -33,6 +33,8 @@ struct segment {
 	int64_t ack_rel;  /* with has_ack */
 	bool has_ack;
 	bool accepted;    /* the receiver's stack takes it */
+	bool has_timestamp;
+	uint32_t ts_value; /* with has_timestamp */
 
 	/* tcp_sender_update() */
 	uint8_t seg_class; /* enum mos_segment_class */

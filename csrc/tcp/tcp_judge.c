@@ -2,9 +2,16 @@
 #include "tcp_judge.h"
 
 #include "seq.h"
+#include "tcp_opts.h"
 #include "tcp_state.h"
 
-enum { UNKNOWN_SHIFT = 14 }; /* the largest window scale: RFC 7323 2.3 */
+enum {
+	UNKNOWN_SHIFT = 14, /* the largest window scale: RFC 7323 2.3 */
+	FIRST_WINDOW = 65535 /* nothing larger can be offered before the handshake is over */
+};
+
+/* A timestamp this old may have wrapped since: RFC 7323 5.5. */
+static const uint64_t TIMESTAMP_LIFE_NS = 24ull * 86400 * 1000000000;
 
 /* The first evidence of a direction's numbers, when its SYN was not seen: `first` becomes rel 1. */
 static void learn_isn(struct flow_half *half, uint32_t first)
@@ -55,6 +62,33 @@ static int64_t window_edge(const struct segment *segment)
 	return from + largest_window(flow, !segment->side);
 }
 
+/* PAWS (RFC 7323 5): new data with a timestamp older than the last one is an old duplicate. */
+static bool timestamp_is_old(struct segment *segment)
+{
+	const struct flow *flow = segment->flow;
+	const struct flow_half *half = &flow->half[segment->side];
+	const struct mos_pkt *pkt = segment->pkt;
+
+	if (!(flow->half[0].flags & flow->half[1].flags & HALF_TIMESTAMPS))
+		return false;
+	segment->has_timestamp =
+		tcp_opts_timestamp(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len, &segment->ts_value);
+	if (!segment->has_timestamp || !half->ts_recent || segment->end <= half_rcv_nxt(flow, segment->side))
+		return false;
+	return seq_before(segment->ts_value, half->ts_recent) && segment->now_ns - flow->last_ns < TIMESTAMP_LIFE_NS;
+}
+
+/* What a host in SYN_SENT takes as an answer to its SYN (RFC 9293 3.10.7.3). */
+static bool answers_syn(const struct segment *segment)
+{
+	const struct flow_half *receiver = &segment->flow->half[!segment->side];
+
+	if (receiver->state != MOS_TCP_SYN_SENT || !segment->has_ack)
+		return true;
+	/* data of the client that we missed may be acknowledged too, within a first window */
+	return segment->ack_rel >= 1 && segment->ack_rel <= receiver->snd_max + FIRST_WINDOW;
+}
+
 static void judge_ack(struct segment *segment)
 {
 	struct flow_half *acked = &segment->flow->half[!segment->side];
@@ -99,7 +133,7 @@ static void judge_syn(struct segment *segment)
 		}
 	}
 	segment->data = segment->rel + 1;
-	if (segment->accepted && segment->has_ack && (segment->ack_rel < 1 || ack_is_odd(segment)))
+	if (segment->accepted && segment->has_ack && (segment->ack_rel < 1 || ack_is_odd(segment) || !answers_syn(segment)))
 		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, 0);
 }
 
@@ -111,10 +145,12 @@ static void judge_data(struct segment *segment)
 
 	if (!segment->has_ack)
 		reject(segment, MOS_ERR_NO_ACK_FLAG, segment->rel, length);
-	else if (ack_is_odd(segment))
+	else if (ack_is_odd(segment) || !answers_syn(segment))
 		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, length);
 	else if (segment->end > sender->snd_max && flow->half[!segment->side].packets && segment->rel > window_edge(segment))
 		reject(segment, MOS_ERR_OUT_OF_WINDOW, segment->rel, length);
+	else if (timestamp_is_old(segment))
+		reject(segment, MOS_ERR_OLD_TIMESTAMP, segment->rel, length);
 	else if (sender->flags & HALF_FIN && segment->end > sender->snd_max)
 		reject(segment, MOS_ERR_DATA_BEYOND_FIN, segment->rel, length);
 	else if (segment->pkt->flags & TCP_FIN && segment->end < sender->snd_max)
@@ -136,8 +172,14 @@ void tcp_judge(struct segment *segment)
 		segment->end = segment_data_end(segment) + (pkt->flags & TCP_FIN ? 1 : 0);
 		return;
 	}
-	if (!(sender->flags & HALF_KNOWN) && !rst)
+	if (!(sender->flags & HALF_KNOWN) && !rst) {
+		if (!answers_syn(segment)) { /* not of this connection: it teaches nothing */
+			segment->end = segment->rel = segment->data = 0;
+			reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, 0, 0);
+			return;
+		}
 		learn_isn(sender, pkt->seq);
+	}
 	segment->rel = seq_to_rel(pkt->seq, sender->isn, sender->snd_max);
 	segment->data = segment->rel;
 	segment->end = rst ? segment->rel : segment_data_end(segment) + (pkt->flags & TCP_FIN ? 1 : 0);

@@ -81,7 +81,7 @@ bool tcp_skip_gap(struct flow *flow, int side, uint64_t now_ns, bool at_once, in
 		return false;
 	}
 	if (!cold->hold_ns || cold->hold_una <= cold->rcv_nxt) {
-		cold->hold_ns = now_ns | 1;
+		cold->hold_ns = now_ns ? now_ns : 1;
 		cold->hold_packets = packets;
 		cold->hold_una = half->snd_una;
 	}

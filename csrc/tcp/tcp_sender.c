@@ -197,6 +197,17 @@ static void take_numbers(struct segment *segment)
 		tcp_refresh_edge(flow, segment->side);
 }
 
+/* RFC 7323 4.3: remember the timestamp of a segment that begins at or before the last ACK. */
+static void take_timestamp(struct segment *segment)
+{
+	struct flow_half *half = &segment->flow->half[segment->side];
+
+	if (!segment->has_timestamp || segment->rel > half->snd_una)
+		return;
+	if (!half->ts_recent || !seq_before(segment->ts_value, half->ts_recent))
+		half->ts_recent = segment->ts_value;
+}
+
 static void take_window(struct segment *segment)
 {
 	const struct mos_pkt *pkt = segment->pkt;
@@ -224,10 +235,13 @@ static bool fast_open(const struct segment *segment)
 static void move_sender(struct segment *segment)
 {
 	const struct mos_pkt *pkt = segment->pkt;
+	const struct flow_half *other = &segment->flow->half[!segment->side];
 	int side = segment->side;
 
 	if (pkt->flags & TCP_SYN) {
-		tcp_move(segment, side, segment->has_ack ? SENT_SYN_ACK : SENT_SYN);
+		/* sent again it proves nothing new, but for a SYN/ACK that answers a crossing SYN */
+		if (!segment->rexmit || segment->flow->half[side].state == MOS_TCP_SYN_SENT)
+			tcp_move(segment, side, segment->has_ack ? SENT_SYN_ACK : SENT_SYN);
 		return;
 	}
 	tcp_move(segment, side, SENT_ACK);
@@ -235,7 +249,8 @@ static void move_sender(struct segment *segment)
 		tcp_move(segment, side, SENT_DATA);
 	if (pkt->flags & TCP_FIN && !(segment->flow->half[side].flags & HALF_FIN)) {
 		segment->flow->half[side].flags |= HALF_FIN;
-		tcp_move(segment, side, SENT_FIN);
+		tcp_move(segment, side,
+		         other->flags & HALF_FIN && segment->ack_rel < other->snd_max ? SENT_CROSSING_FIN : SENT_FIN);
 	}
 }
 
@@ -259,6 +274,7 @@ void tcp_sender_update(struct segment *segment)
 		take_ack(segment);
 	if (segment->end > segment->rel)
 		take_numbers(segment);
+	take_timestamp(segment);
 	take_window(segment);
 	half->flags &= (uint8_t)~HALF_PROBED;
 	if (segment->seg_class == MOS_SEG_KEEP_ALIVE || segment->seg_class == MOS_SEG_ZERO_WINDOW_PROBE)
