@@ -33,6 +33,7 @@ PACKAGES = (
     ("libpcap", "1.10", "libpcap-dev"),
     ("zlib", "1.2", "zlib1g-dev"),
     ("libzstd", "1.4", "libzstd-dev"),
+    ("libcrypto", "3.0", "libssl-dev"),
 )
 
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes"]

@@ -393,6 +393,7 @@ struct mos_flow_figures {
 	uint64_t start_ns, end_ns;
 	uint64_t handshake_rtt_ns;
 	struct mos_direction_figures dir[2];
+	char community_id[32];
 	char client[64], server[64];
 	uint16_t client_port, server_port;
 	uint8_t client_state, server_state;
@@ -401,6 +402,15 @@ struct mos_flow_figures {
 };
 
 int mos_getfigures(struct mos_context *ctx, int64_t sock, struct mos_flow_figures *figures);
+
+/*
+ * Rows: one per flow when its record leaves the table, as JSON (docs/flows.md) or as a line of
+ * text.  `hash` adds the SHA-256 of the delivered stream of each direction; then every stream is
+ * reassembled.  Set up before the loop runs.  mos_rows() gives what gathered since the last call
+ * (valid until the next call on the context) and its length.
+ */
+int mos_rows_enable(struct mos_context *ctx, int json, int hash);
+const char *mos_rows(struct mos_context *ctx, size_t *len);
 
 const char *mos_end_reason_name(int reason);
 const char *mos_segment_class_name(int segment_class);

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mos._ffi import ffi, lib, text
@@ -64,11 +64,17 @@ class Context:
         if rc < 0:
             raise _source_failure(rc, text(lib.mos_error_text(self.pointer)))
 
-    def run(self) -> None:
-        """Run to the end of the input; raise what a callback raised."""
+    def run(self, each_slice: Callable[[], object] | None = None) -> None:
+        """Run to the end of the input; raise what a callback raised.
+
+        `each_slice` is called every 20 ms or so, between slices of the loop.
+        """
+        self._each_slice = each_slice
         while not self.finished:
             rc = lib.mos_run(self.pointer, _SLICE_NS)
             self._raise_parked()
+            if each_slice is not None:
+                each_slice()
             if rc == lib.MOS_RUN_ERROR:
                 self._input_failed()
             if rc == lib.MOS_RUN_STOPPED:
@@ -82,12 +88,34 @@ class Context:
         self.finish(lib.MOS_END_EOF)
         raise error
 
+    def rows_on(self, *, as_json: bool = True, hashes: bool = False) -> None:
+        """Have one row rendered per flow, as it leaves the table; before the loop runs.
+
+        JSON lines as docs/flows.md describes them, or lines of text for people.  `hashes` adds the
+        SHA-256 of each direction's delivered stream; every stream is then reassembled.
+        """
+        check(lib.mos_rows_enable(self.pointer, as_json, hashes), self.pointer)
+
+    def rows(self) -> bytes:
+        """Take the rows rendered since the last call."""
+        if not self.pointer:
+            return b""
+        length = ffi.new("size_t *")
+        start = lib.mos_rows(self.pointer, length)
+        return bytes(ffi.buffer(start, length[0]))
+
+    def progress(self) -> tuple[int, int]:
+        """Give the bytes of input consumed, and the total (0 = unknown)."""
+        return lib.mos_source_position(self.pointer), lib.mos_source_size(self.pointer)
+
     def finish(self, reason: int) -> None:
         """End the flows that are left, with their CONN_END callbacks."""
         check(lib.mos_check(self.pointer), self.pointer)
         while not self.finished:
             self.finished = lib.mos_finish(self.pointer, reason) == lib.MOS_RUN_END
             self._raise_parked()
+            if self._each_slice is not None:
+                self._each_slice()
 
     def _raise_parked(self) -> None:
         if not self.parked:
@@ -103,6 +131,7 @@ class Context:
             raise stops or first
 
     log_only = False
+    _each_slice: Callable[[], object] | None = None
 
     def counters(self) -> dict[str, int]:
         """Give every counter by name; after the context was destroyed, as they were then."""

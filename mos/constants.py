@@ -93,4 +93,13 @@ MOS_ERR_DATA_BEYOND_FIN: int = lib.MOS_ERR_DATA_BEYOND_FIN
 MOS_ERR_RANGES_FULL: int = lib.MOS_ERR_RANGES_FULL
 MOS_ERR_NO_ACK_FLAG: int = lib.MOS_ERR_NO_ACK_FLAG
 
+MOS_END_NONE: int = lib.MOS_END_NONE
+MOS_END_FIN: int = lib.MOS_END_FIN
+MOS_END_RST: int = lib.MOS_END_RST
+MOS_END_TIMEOUT: int = lib.MOS_END_TIMEOUT
+MOS_END_PORT_REUSE: int = lib.MOS_END_PORT_REUSE
+MOS_END_EVICTED: int = lib.MOS_END_EVICTED
+MOS_END_EOF: int = lib.MOS_END_EOF
+MOS_END_SHUTDOWN: int = lib.MOS_END_SHUTDOWN
+
 __all__ = [name for name in dir() if name.isupper() and not name.startswith("_")]

@@ -96,6 +96,7 @@ install_system() {
     want libpcap-dev pkg-config --exists libpcap
     want zlib1g-dev pkg-config --exists zlib
     want libzstd-dev pkg-config --exists libzstd
+    want libssl-dev pkg-config --exists libcrypto
     if [[ -n $python ]]; then
         want_python_parts "$python"
     elif [[ -z ${PYTHON:-} ]]; then

@@ -94,6 +94,7 @@ struct half_cold {
 	uint8_t probe_byte;  /* it, in case the peer acknowledges it */
 	int64_t probe_at;
 	struct stream *stream; /* bytes received by the peer; NULL = not read */
+	void *digest;          /* of the delivered bytes, if rows with hashes are wanted */
 };
 
 struct flow_cold {

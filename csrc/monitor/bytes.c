@@ -3,6 +3,7 @@
 
 #include "../tcp/seq.h"
 #include "../tcp/tcp_receiver.h"
+#include "digest.h"
 #include "events.h"
 #include "flow_life.h"
 
@@ -25,6 +26,38 @@ static uint8_t overlap_policy(const struct flow *flow, int side)
 	return MOS_OVERLAP_POLICY_FIRST;
 }
 
+/* Somebody wants the bytes that `side` receives: a socket, or the hash of the rows. */
+static bool is_read(const struct mos_context *ctx, const struct flow *flow, int side)
+{
+	return flow->set->read[side] || ctx->rows.hash;
+}
+
+static void digest_bytes(struct flow *flow, int side, const uint8_t *data, size_t len)
+{
+	struct half_cold *cold;
+
+	if (!flow_cold(flow))
+		return;
+	cold = &flow->cold->half[!side];
+	if (!cold->digest)
+		cold->digest = digest_new();
+	if (cold->digest)
+		digest_add(cold->digest, data, len);
+}
+
+/* What became readable in the stream, handed over where it lies. */
+static void digest_stream(struct flow *flow, int side, const struct stream *stream, int64_t at)
+{
+	while (at < stream->next) {
+		const uint8_t *data;
+		size_t len = stream_view(stream, at, stream->next, &data);
+
+		if (len)
+			digest_bytes(flow, side, data, len);
+		at += len ? (int64_t)len : (int64_t)stream_missing(stream, at, stream->next);
+	}
+}
+
 /* The stream of what `side` receives, made if it is read; NULL if not, or without memory. */
 static struct stream *stream_of(struct mos_context *ctx, struct segment *segment, int side)
 {
@@ -33,11 +66,11 @@ static struct stream *stream_of(struct mos_context *ctx, struct segment *segment
 
 	if (flow->cold && flow->cold->half[!side].stream)
 		return flow->cold->half[!side].stream;
-	if (!flow->set->read[side] || !flow_cold(flow))
+	if (!is_read(ctx, flow, side) || !flow_cold(flow))
 		return NULL;
 	cold = &flow->cold->half[!side];
 	/* a side that is switched on late begins where the connection stands */
-	cold->stream = stream_new(rel_max(1, rel_min(tcp_readable_edge(flow, !side), segment->data)));
+	cold->stream = stream_new(rel_max(1, segment->edge));
 	if (!cold->stream)
 		return NULL;
 	cold->stream->rmem = watch_set_buffer(ctx, flow->set, side);
@@ -91,14 +124,16 @@ static void check_overrun(struct mos_context *ctx, struct flow *flow, struct str
 /* Move the readable edge; true when bytes became readable. */
 static bool advance(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side)
 {
-	int64_t edge = tcp_readable_edge(flow, !side);
+	int64_t edge = tcp_readable_edge(flow, !side), from = stream->next;
 
-	if (edge <= stream->next)
+	if (edge <= from)
 		return false;
-	if (edge - stream->base > stream->rmem)
+	if (flow->set->read[side] && edge - stream->base > stream->rmem)
 		check_overrun(ctx, flow, stream, side, edge);
 	if (!stream_advance(stream, edge))
 		return false;
+	if (ctx->rows.hash)
+		digest_stream(flow, side, stream, from);
 	pending(ctx, flow, stream, side);
 	return true;
 }
@@ -144,6 +179,26 @@ static void hold_probe(struct half_cold *cold, const struct segment *segment)
 	cold->refused_end = segment->data + 1;
 }
 
+/*
+ * The usual case for a consumer in C: nothing is stored and the segment continues the stream.
+ * Its bytes are handed over where they lie.
+ */
+static bool hand_over(struct mos_context *ctx, struct segment *segment)
+{
+	const struct mos_pkt *pkt = segment->pkt;
+	struct flow *flow = segment->flow;
+	const struct stream *stream = flow->cold ? flow->cold->half[segment->side].stream : NULL;
+	int64_t skip = segment->edge - segment->data;
+
+	if (!ctx->rows.hash || flow->set->read[!segment->side] || stream || half_has_holes(flow, segment->side))
+		return false;
+	if (pkt->flags & TCP_SYN || is_probe(segment) || pkt->payload_cap != pkt->payload_len)
+		return false;
+	if (skip >= 0 && skip < pkt->payload_len)
+		digest_bytes(flow, !segment->side, pkt->frame + pkt->payload_off + skip, pkt->payload_len - (size_t)skip);
+	return true;
+}
+
 bool bytes_receive(struct mos_context *ctx, struct segment *segment)
 {
 	int side = !segment->side;
@@ -151,7 +206,7 @@ bool bytes_receive(struct mos_context *ctx, struct segment *segment)
 	struct stream *stream;
 	struct half_cold *cold;
 
-	if (!segment->accepted || segment->pkt->flags & TCP_RST || !flow->set->read[side])
+	if (!segment->accepted || segment->pkt->flags & TCP_RST || !is_read(ctx, flow, side) || hand_over(ctx, segment))
 		return false;
 	if (!segment->pkt->payload_len && !(flow->cold && flow->cold->half[segment->side].stream))
 		return false;

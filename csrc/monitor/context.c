@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "flow_life.h"
 #include "pipeline.h"
+#include "source.h"
 
 static _Thread_local char thread_error[ERROR_TEXT];
 
@@ -108,19 +109,6 @@ struct mos_context *mos_context_create(const struct mos_config *config, void *py
 	return ctx;
 }
 
-static void close_source(struct mos_context *ctx)
-{
-	if (ctx->port) {
-		port_release(ctx->port, ctx->burst.pkt, ctx->burst.count);
-		context_port_stats(ctx);
-		port_close(ctx->port);
-		ctx->port = NULL;
-	}
-	ctx->burst.count = ctx->burst_next = 0;
-	capture_close(ctx->capture);
-	ctx->capture = NULL;
-}
-
 /* Flows left behind (mos_finish() was not called) go without events. */
 static void drop_flows(struct mos_context *ctx)
 {
@@ -138,7 +126,7 @@ void mos_context_destroy(struct mos_context *ctx)
 {
 	if (!ctx)
 		return;
-	close_source(ctx);
+	source_close(ctx);
 	drop_flows(ctx);
 	watch_set_unref(ctx, ctx->last_set);
 	for (uint32_t i = 0; i < ctx->sockets; i++)
@@ -148,6 +136,7 @@ void mos_context_destroy(struct mos_context *ctx)
 	free(ctx->new_data.due);
 	free(ctx->unsettled.due);
 	free(ctx->finish);
+	rows_free(&ctx->rows);
 	ctx->host->leave(ctx);
 	free(ctx);
 	live_add(&live_objects.contexts, -1);
@@ -169,102 +158,10 @@ void due_add(struct mos_context *ctx, struct due_list *list, const struct flow *
 	list->due[list->count++] = (struct due){flow->number, flow->generation, (uint8_t)side};
 }
 
-static int open_fails(struct mos_context *ctx)
-{
-	if (ctx->capture || ctx->port)
-		return context_fail(ctx, -EBUSY, "this context has a source already");
-	return 0;
-}
-
-int mos_source_files(struct mos_context *ctx, const char *const *paths, int count)
-{
-	int rc = context_check(ctx);
-
-	if (!rc)
-		rc = open_fails(ctx);
-	if (!rc)
-		rc = capture_open(&ctx->capture, paths, count, ctx->error_text, ERROR_TEXT);
-	return rc;
-}
-
-int mos_source_interface(struct mos_context *ctx, const char *name)
-{
-	int rc = context_check(ctx);
-
-	if (!rc)
-		rc = open_fails(ctx);
-	if (!rc)
-		rc = port_open(&ctx->port, name, ctx->error_text, ERROR_TEXT);
-	return rc;
-}
-
-uint64_t mos_source_position(struct mos_context *ctx)
-{
-	return ctx && ctx->capture ? capture_position(ctx->capture) : 0;
-}
-
-uint64_t mos_source_size(struct mos_context *ctx)
-{
-	return ctx && ctx->capture ? capture_size(ctx->capture) : 0;
-}
-
-const char *mos_source_notice(struct mos_context *ctx)
-{
-	return ctx && ctx->port ? port_error(ctx->port) : "";
-}
-
-uint64_t mos_now(struct mos_context *ctx)
-{
-	return ctx ? ctx->now_ns : 0;
-}
-
-void context_port_stats(struct mos_context *ctx)
-{
-	struct port_stats stats;
-
-	port_stats(ctx->port, &stats);
-	ctx->counter[MOS_CNT_PORT_RECEIVED] = stats.received;
-	ctx->counter[MOS_CNT_PORT_DROPPED] = stats.dropped;
-	ctx->counter[MOS_CNT_PORT_NO_MBUF] = stats.no_mbuf;
-}
-
-uint64_t mos_counter(struct mos_context *ctx, int counter)
-{
-	if (!ctx || counter < 0 || counter >= MOS_CNT_COUNTERS)
-		return 0;
-	if (ctx->port && counter >= MOS_CNT_PORT_RECEIVED && counter <= MOS_CNT_PORT_NO_MBUF)
-		context_port_stats(ctx);
-	if (counter == MOS_CNT_STREAM_PAGES)
-		return ctx->pool.used;
-	return ctx->counter[counter];
-}
-
 void mos_stop(struct mos_context *ctx)
 {
 	if (ctx)
 		atomic_store(&ctx->stop_asked, true);
-}
-
-/* The next burst: packets, 0 for none now or never (input_ended), -errno. */
-static int read_burst(struct mos_context *ctx)
-{
-	int count;
-
-	if (ctx->capture)
-		count = capture_read(ctx->capture, ctx->burst.pkt, ctx->config.burst);
-	else
-		count = port_read(ctx->port, ctx->burst.pkt, ctx->config.burst);
-	ctx->burst_next = 0;
-	ctx->burst.count = count > 0 ? (uint32_t)count : 0;
-	if (count == -EAGAIN) /* a pipe that is silent for a while */
-		return 0;
-	if (count < 0) {
-		ctx->input_failed = true;
-		return context_fail(ctx, count, "%s", ctx->capture ? capture_error(ctx->capture) : port_error(ctx->port));
-	}
-	if (count == 0 && ctx->capture)
-		ctx->input_ended = true;
-	return count;
 }
 
 /* The rest of the burst at hand; false: a callback stopped the loop, the burst stays. */
@@ -293,7 +190,7 @@ static int turn(struct mos_context *ctx)
 			return MOS_RUN_ERROR;
 		if (ctx->input_ended)
 			return MOS_RUN_END;
-		count = read_burst(ctx);
+		count = source_read(ctx);
 		if (count <= 0)
 			return count < 0 ? MOS_RUN_ERROR : ctx->input_ended ? MOS_RUN_END : MOS_RUN_IDLE;
 		pipeline_prepare(ctx);
@@ -301,20 +198,6 @@ static int turn(struct mos_context *ctx)
 	if (!run_burst(ctx))
 		return MOS_RUN_STOPPED;
 	return atomic_exchange(&ctx->stop_asked, false) ? MOS_RUN_STOPPED : MOS_RUN_MORE;
-}
-
-/* Live and nothing there: the wall clock moves the packet clock, so timeouts come in time. */
-static void idle(struct mos_context *ctx, uint64_t slice_ns)
-{
-	uint64_t now = clock_wall_ns();
-
-	if (!ctx->port) /* a silent pipe has waited already, and its packets bring their own time */
-		return;
-	if (now > ctx->now_ns) {
-		ctx->now_ns = now;
-		flow_timers(ctx);
-	}
-	port_wait(ctx->port, slice_ns);
 }
 
 int mos_run(struct mos_context *ctx, uint64_t slice_ns)
@@ -335,10 +218,27 @@ int mos_run(struct mos_context *ctx, uint64_t slice_ns)
 		if (rc == MOS_RUN_MORE || rc == MOS_RUN_IDLE)
 			ctx->host->leave(ctx);
 		if (rc == MOS_RUN_IDLE)
-			idle(ctx, slice_ns);
-	} while (rc == MOS_RUN_MORE && clock_monotonic_ns() < end);
+			source_idle(ctx, slice_ns);
+	} while (rc == MOS_RUN_MORE && ctx->rows.len < ROWS_FULL && clock_monotonic_ns() < end);
 	ctx->host->leave(ctx);
 	return rc;
+}
+
+int mos_rows_enable(struct mos_context *ctx, int json, int hash)
+{
+	int rc = context_check(ctx);
+
+	if (!rc)
+		ctx->rows = (struct rows){.on = true, .json = json != 0, .hash = hash != 0};
+	return rc;
+}
+
+const char *mos_rows(struct mos_context *ctx, size_t *len)
+{
+	*len = ctx ? ctx->rows.len : 0;
+	if (ctx)
+		ctx->rows.len = 0;
+	return *len ? ctx->rows.text : "";
 }
 
 static int by_serial(const void *a, const void *b)
@@ -386,6 +286,8 @@ static int finish_flows(struct mos_context *ctx, int reason)
 		flow_remove(ctx, flow);
 		if (ctx->stopping)
 			return MOS_RUN_STOPPED;
+		if (ctx->rows.len >= ROWS_FULL)
+			return MOS_RUN_MORE;
 	}
 	return MOS_RUN_END;
 }
@@ -409,7 +311,7 @@ int mos_finish(struct mos_context *ctx, int reason)
 	if (rc == MOS_RUN_END) {
 		free(ctx->finish);
 		ctx->finish = NULL;
-		close_source(ctx);
+		source_close(ctx);
 	}
 	ctx->host->leave(ctx);
 	return rc;

@@ -13,6 +13,7 @@
 #include "../packet/decode.h"
 #include "../tcp/segment.h"
 #include "../tcp/stream.h"
+#include "rows.h"
 #include "socket.h"
 
 enum { ERROR_TEXT = 512, NO_SLOT = UINT32_MAX };
@@ -59,6 +60,7 @@ struct mos_context {
 	struct mos_error error;
 	bool ending;                  /* inside CONN_END */
 
+	struct rows rows;
 	struct due_list new_data, unsettled;
 	uint32_t *finish; /* numbers of the flows to end, by serial */
 	uint32_t finish_count, finish_next;
@@ -74,9 +76,6 @@ int context_fail(struct mos_context *ctx, int rc, const char *format, ...) __att
 /* A context whose callbacks run in `host`; NULL when memory is out. */
 struct mos_context *context_new(const struct mos_config *config, const struct event_host *host, void *pyctx,
                                 void *parked);
-
-/* Bring the port's own counters into the context's. */
-void context_port_stats(struct mos_context *ctx);
 
 /* The host that calls Python; csrc/python/dispatch.c. */
 const struct event_host *event_host_python(void);

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include "../tcp/seq.h"
+#include "digest.h"
 
 void figures_address(const struct flow *flow, int side, char host[64], uint16_t *port)
 {
@@ -97,6 +98,7 @@ void figures_fill(const struct flow *flow, struct mos_flow_figures *figures)
 		.end_reason = flow->end_reason,
 		.midstream = (flow->flags & FLOW_MIDSTREAM) != 0,
 	};
+	community_id(&flow->key, figures->community_id);
 	figures_address(flow, MOS_SIDE_CLI, figures->client, &figures->client_port);
 	figures_address(flow, MOS_SIDE_SVR, figures->server, &figures->server_port);
 	for (int side = 0; side < 2; side++)

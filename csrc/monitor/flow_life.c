@@ -6,6 +6,7 @@
 #include "../tcp/tcp_receiver.h"
 #include "../tcp/tcp_state.h"
 #include "bytes.h"
+#include "digest.h"
 #include "events.h"
 #include "pipeline.h"
 
@@ -281,6 +282,9 @@ void flow_end(struct mos_context *ctx, struct flow *flow, enum mos_end_reason re
 void flow_remove(struct mos_context *ctx, struct flow *flow)
 {
 	wheel_remove(&ctx->wheel, &ctx->table, flow->number);
+	rows_add(&ctx->rows, flow);
+	for (int side = 0; flow->cold && side < 2; side++)
+		digest_free(flow->cold->half[side].digest);
 	watch_set_unref(ctx, flow->set);
 	flow->set = NULL;
 	ctx->counter[MOS_CNT_FLOWS_LINGERING]--;

@@ -151,6 +151,17 @@ void pages_read(const struct pages *pages, int64_t at, uint8_t *data, size_t len
 	}
 }
 
+size_t pages_view(const struct pages *pages, int64_t at, const uint8_t **data)
+{
+	const uint8_t *page = page_at(pages, at);
+	size_t offset = (size_t)at & PAGE_MASK;
+
+	if (!page)
+		return 0;
+	*data = page + offset;
+	return PAGE_BYTES - offset;
+}
+
 size_t pages_compare(const struct pages *pages, int64_t at, const uint8_t *data, size_t len)
 {
 	for (size_t done = 0; done < len;) {

@@ -32,6 +32,8 @@ void page_pool_free(struct page_pool *pool);
 int pages_write(struct pages *pages, struct page_pool *pool, int64_t at, const uint8_t *data, size_t len);
 /* Bytes that were never written read as zero. */
 void pages_read(const struct pages *pages, int64_t at, uint8_t *data, size_t len);
+/* A pointer to the byte at `at` and how many follow it in its page; 0 if there is no page. */
+size_t pages_view(const struct pages *pages, int64_t at, const uint8_t **data);
 /* 0 if the stored bytes equal data; else the index of the first different byte, plus 1. */
 size_t pages_compare(const struct pages *pages, int64_t at, const uint8_t *data, size_t len);
 /* Forget everything below `at`. */

@@ -196,7 +196,7 @@ static void fill_chunk(struct ranges *ranges, uint32_t c, uint32_t h, int64_t st
 int ranges_fill(struct ranges *ranges, int64_t start, int64_t end, struct ranges_fill *fill)
 {
 	*fill = (struct ranges_fill){0, 0};
-	for (;;) {
+	while (start < end) {
 		uint32_t c = find_chunk(ranges, start), h;
 		struct hole *hole;
 		int64_t before = fill->filled;

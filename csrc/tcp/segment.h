@@ -37,6 +37,7 @@ struct segment {
 	uint32_t ts_value; /* with has_timestamp */
 
 	/* tcp_sender_update() */
+	int64_t edge;         /* of what the receiver had, before this segment */
 	uint8_t seg_class; /* enum mos_segment_class */
 	bool rexmit;       /* carries a number seen before */
 	bool syn_replaced; /* a SYN/ACK with another ISN replaced the first */

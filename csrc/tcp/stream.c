@@ -286,6 +286,24 @@ size_t stream_read(const struct stream *stream, int64_t at, uint8_t *data, size_
 	return run;
 }
 
+size_t stream_view(const struct stream *stream, int64_t at, int64_t limit, const uint8_t **data)
+{
+	size_t run = stream_run(stream, at, limit), there;
+	const struct stream_piece *piece;
+
+	if (!run)
+		return 0;
+	piece = piece_at(stream, at);
+	if (piece) {
+		*data = piece->data + (at - piece->at);
+		there = piece->len - (size_t)(at - piece->at);
+	} else {
+		there = pages_view(&stream->pages, at, data);
+		run = (size_t)(pages_until(stream, at, at + (int64_t)run) - at);
+	}
+	return there < run ? there : run;
+}
+
 /* Copy what is unread of the pieces; a piece without memory becomes a gap. */
 static void keep_pieces(struct stream *stream, struct page_pool *pool, int64_t from)
 {

@@ -72,6 +72,9 @@ int64_t stream_advance(struct stream *stream, int64_t next);
  */
 size_t stream_read(const struct stream *stream, int64_t at, uint8_t *data, size_t len, int64_t limit);
 
+/* The same in place: a pointer to the bytes at `at` and how many lie there in one piece, or 0. */
+size_t stream_view(const struct stream *stream, int64_t at, int64_t limit, const uint8_t **data);
+
 /* How many bytes can be read in one run at `at`. */
 size_t stream_run(const struct stream *stream, int64_t at, int64_t limit);
 

@@ -259,6 +259,7 @@ void tcp_sender_update(struct segment *segment)
 	struct flow_half *half = &segment->flow->half[segment->side];
 	bool fresh_syn = segment->pkt->flags & TCP_SYN && !(half->flags & HALF_KNOWN);
 
+	segment->edge = half_rcv_nxt(segment->flow, segment->side);
 	if (!fresh_syn)
 		rexmit_classify(segment);
 	tcp_count_class(segment->flow, segment->side, segment->seg_class);

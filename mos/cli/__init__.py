@@ -6,6 +6,7 @@ import importlib
 import sys
 
 _COMMANDS = {
+    "flows": "one row per TCP connection of captures, with everything measured",
     "doctor": "say what this machine lacks for mos, and how to mend it",
 }
 
