@@ -192,6 +192,10 @@ enum mos_counter {
 	MOS_CNT_PORT_NO_MBUF,
 	MOS_CNT_STREAM_PAGES,
 	MOS_CNT_RANGES,
+	MOS_CNT_FRAGMENTS_OVERLAPPED,
+	MOS_CNT_DATAGRAMS_REASSEMBLED,
+	MOS_CNT_DATAGRAMS_TIMED_OUT,
+	MOS_CNT_DATAGRAMS_EVICTED,
 	MOS_CNT_COUNTERS
 };
 
@@ -220,6 +224,8 @@ struct mos_config {
 	uint64_t time_wait_ns;          /* TIME_WAIT lasts this long; 0 = it counts as finished */
 	uint64_t linger_ns;             /* a finished flow's record takes late segments this long */
 	uint64_t max_stream_bytes;      /* cap on stored stream bytes, whole context */
+	uint64_t max_fragment_bytes;    /* cap on IP fragments that wait, whole context */
+	uint64_t fragment_timeout_ns;   /* how long fragments wait for the rest; 0 = until evicted */
 	uint64_t hash_seed;             /* used if has_hash_seed; else the system's randomness */
 	uint32_t max_flows;             /* cap on flow records, lingering ones included */
 	uint32_t max_ranges;            /* cap on holes, whole context */

@@ -26,8 +26,9 @@ _SECONDS = {
     "time_wait": "time_wait_ns",
     "tcp_tw_interval": "time_wait_ns",
     "linger": "linger_ns",
+    "fragment_timeout": "fragment_timeout_ns",
 }
-_SIZES = ("max_stream_bytes", "max_flows", "max_ranges", "rmem_size", "burst", "hash_seed")
+_SIZES = ("max_stream_bytes", "max_fragment_bytes", "max_flows", "max_ranges", "rmem_size", "burst", "hash_seed")
 _SWITCHES = ("midstream", "verify_checksums", "history")
 
 OPTIONS = frozenset({*_SECONDS, *_SIZES, *_SWITCHES, "on_error"})

@@ -12,7 +12,7 @@ import mos
 from mos._ffi import ffi, lib
 
 # Enums that are the core's own business.
-INTERNAL = ("mos_counter", "mos_run_result", "mos_filter_kind", "mos_end_reason")
+INTERNAL = ("mos_counter", "mos_run_result", "mos_filter_kind")
 # The size of an enum, for loops in C.
 SIZES = ("MOS_TCP_STATES", "MOS_OVERLAP_POLICIES", "MOS_END_REASONS", "MOS_SEG_CLASSES", "MOS_ERR_REASONS")
 # Values that programs written for the C original know.

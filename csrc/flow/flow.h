@@ -90,9 +90,9 @@ struct half_cold {
 	uint64_t hold_packets; /* the flow's packets then */
 	int64_t hold_una;    /* what was acknowledged then */
 	bool syn_data;       /* the SYN carried data that is not acknowledged yet */
-	bool probe;          /* a byte was sent into a closed window */
-	uint8_t probe_byte;  /* it, in case the peer acknowledges it */
-	int64_t probe_at;
+	bool probe;          /* number snd_max was sent into a closed window, and counts as seen */
+	bool probe_taken;    /* the peer acknowledged it: the byte belongs to the stream */
+	uint8_t probe_byte;
 	struct stream *stream; /* bytes received by the peer; NULL = not read */
 	void *digest;          /* of the delivered bytes, if rows with hashes are wanted */
 };

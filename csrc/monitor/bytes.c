@@ -166,17 +166,7 @@ static void put(struct mos_context *ctx, struct segment *segment, struct stream 
 /* A byte sent into a closed window is not taken by its receiver, unless it acknowledges it. */
 static bool is_probe(const struct segment *segment)
 {
-	return segment->seg_class == MOS_SEG_ZERO_WINDOW_PROBE && segment->pkt->payload_cap == 1;
-}
-
-static void hold_probe(struct half_cold *cold, const struct segment *segment)
-{
-	if (segment->rexmit)
-		return;
-	cold->probe = true;
-	cold->probe_at = segment->data;
-	cold->probe_byte = segment->pkt->frame[segment->pkt->payload_off];
-	cold->refused_end = segment->data + 1;
+	return segment->seg_class == MOS_SEG_ZERO_WINDOW_PROBE;
 }
 
 /*
@@ -216,9 +206,7 @@ bool bytes_receive(struct mos_context *ctx, struct segment *segment)
 	cold = &flow->cold->half[segment->side];
 	if (segment->pkt->flags & TCP_SYN && segment->pkt->payload_len)
 		cold->syn_data = true;
-	if (is_probe(segment))
-		hold_probe(cold, segment);
-	else if (segment->pkt->payload_cap)
+	if (segment->pkt->payload_cap && !is_probe(segment))
 		put(ctx, segment, stream, side);
 	check_refused(cold);
 	return advance(ctx, flow, stream, side);
@@ -234,26 +222,34 @@ static void settle_syn_data(struct mos_context *ctx, struct half_cold *cold, int
 	stream_restart(cold->stream, &ctx->pool, 1);
 }
 
+/* The byte of a zero-window probe that was acknowledged: it stands right below snd_max. */
+static void take_probe_byte(struct mos_context *ctx, struct flow *flow, struct half_cold *cold, int side)
+{
+	int64_t at = flow->half[!side].snd_max - 1;
+	struct stream_put met;
+
+	cold->probe_taken = false;
+	if (!cold->stream) {
+		if (ctx->rows.hash)
+			digest_bytes(flow, side, &cold->probe_byte, 1);
+		return;
+	}
+	stream_put(cold->stream, &ctx->pool, at, &cold->probe_byte, 1, &met);
+	mark_dirty(ctx, flow, cold->stream, side);
+}
+
 void bytes_acked(struct mos_context *ctx, const struct segment *segment)
 {
 	struct half_cold *cold = &segment->flow->cold->half[!segment->side];
 	int side = segment->side; /* who acknowledges has received */
 
-	if (!segment->accepted || !segment->has_ack || !cold->stream || !(cold->syn_data || cold->probe))
+	if (!segment->accepted || !segment->has_ack || !(cold->syn_data || cold->probe_taken))
 		return;
+	if (cold->probe_taken)
+		take_probe_byte(ctx, segment->flow, cold, side);
 	if (cold->syn_data)
 		settle_syn_data(ctx, cold, segment->ack_rel);
-	if (cold->probe && segment->ack_rel > cold->probe_at) {
-		struct stream_put met;
-
-		cold->probe = false;
-		if (cold->stream->top == cold->probe_at) {
-			stream_put(cold->stream, &ctx->pool, cold->probe_at, &cold->probe_byte, 1, &met);
-			mark_dirty(ctx, segment->flow, cold->stream, side);
-		}
-		check_refused(cold);
-	}
-	if (advance(ctx, segment->flow, cold->stream, side))
+	if (cold->stream && advance(ctx, segment->flow, cold->stream, side))
 		event_dispatch(ctx, segment->flow, AT_RCV, side, EV_BIT(EV_NEW_DATA), order_for(side));
 }
 

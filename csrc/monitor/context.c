@@ -51,6 +51,8 @@ void mos_config_defaults(struct mos_config *config)
 		.handshake_timeout_ns = 130ull * 1000000000,
 		.linger_ns = 10ull * 1000000000,
 		.max_stream_bytes = 1ull << 30,
+		.max_fragment_bytes = 4ull << 20,
+		.fragment_timeout_ns = 30ull * 1000000000,
 		.max_flows = 1u << 22,
 		.max_ranges = 1u << 20,
 		.rmem_size = 65536,
@@ -89,6 +91,7 @@ struct mos_context *context_new(const struct mos_config *config, const struct ev
 	wheel_init(&ctx->wheel);
 	page_pool_init(&ctx->pool, config->max_stream_bytes);
 	ctx->decoder = (struct decoder){&ctx->table.secret, config->verify_checksums};
+	frag_init(&ctx->fragments, &ctx->decoder, ctx->counter, config->max_fragment_bytes, config->fragment_timeout_ns);
 	live_add(&live_objects.contexts, 1);
 	return ctx;
 }
@@ -131,6 +134,7 @@ void mos_context_destroy(struct mos_context *ctx)
 	watch_set_unref(ctx, ctx->last_set);
 	for (uint32_t i = 0; i < ctx->sockets; i++)
 		mon_socket_free(ctx, ctx->socket[i]);
+	frag_free(&ctx->fragments);
 	flow_table_free(&ctx->table);
 	page_pool_free(&ctx->pool);
 	free(ctx->new_data.due);
@@ -176,6 +180,7 @@ static bool run_burst(struct mos_context *ctx)
 		return false;
 	if (ctx->port)
 		port_release(ctx->port, ctx->burst.pkt, ctx->burst.count);
+	frag_end_burst(&ctx->fragments);
 	ctx->burst.count = ctx->burst_next = 0;
 	return true;
 }

@@ -11,6 +11,7 @@
 #include "../io/capture.h"
 #include "../io/port.h"
 #include "../packet/decode.h"
+#include "../packet/frag.h"
 #include "../tcp/segment.h"
 #include "../tcp/stream.h"
 #include "rows.h"
@@ -39,6 +40,7 @@ struct mos_context {
 	struct wheel wheel;
 	struct page_pool pool;
 	struct decoder decoder;
+	struct frag_table fragments;
 	uint64_t now_ns;
 	uint64_t packets; /* number of the packet at hand */
 

@@ -1,7 +1,7 @@
 /*
  * pipeline.c - the way of one packet, in the order of the specification:
  *
- *   decode, look the flow up (open it on a SYN that a stream socket accepts)
+ *   decode, put fragments together, look the flow up (open it on a SYN that a stream socket accepts)
  *   sender update      -> callbacks at MOS_HK_SND
  *   receiver update    -> callbacks at MOS_HK_RCV
  *   both sides finished -> MOS_ON_CONN_END
@@ -347,6 +347,8 @@ void pipeline_packet(struct mos_context *ctx, struct mos_pkt *pkt)
 	ctx->pkt = pkt;
 	if (ctx->has_raw)
 		run_raw(ctx, pkt);
+	if (pkt->kind == PKT_FRAGMENT)
+		frag_take(&ctx->fragments, pkt, ctx->now_ns);
 	if (pkt->kind == PKT_TCP)
 		run_tcp(ctx, pkt);
 	else if (pkt->kind == PKT_OTHER)

@@ -171,6 +171,8 @@ static uint32_t extension_len(uint8_t proto, const uint8_t *header)
 
 static bool decode_extensions(struct mos_pkt *pkt, struct walk *walk)
 {
+	uint32_t link = pkt->l3_off + 6; /* the octet that names the header at hand */
+
 	for (;;) {
 		const uint8_t *header = pkt->frame + walk->at;
 		uint8_t proto = walk->proto;
@@ -183,11 +185,14 @@ static bool decode_extensions(struct mos_pkt *pkt, struct walk *walk)
 		len = extension_len(proto, header);
 		if (proto == PROTO_FRAGMENT && (load_be16(header + 2) & 0xfff9)) {
 			walk->fragment = true; /* offset or "more"; an atomic fragment (RFC 6946) has neither */
+			pkt->frag_next_at = (uint16_t)(link - pkt->l3_off);
+			walk->at += len;
 			return true;
 		}
 		if (walk->end - walk->at < len)
 			return ignore(pkt, MOS_CNT_IGNORED_SHORT_IP), false;
 		walk->proto = header[0];
+		link = walk->at;
 		walk->at += len;
 	}
 }
@@ -315,7 +320,8 @@ void decode(const struct decoder *decoder, struct mos_pkt *pkt)
 		return;
 	pkt->l3_len = walk.end - pkt->l3_off;
 	if (walk.fragment) {
-		ignore(pkt, MOS_CNT_IGNORED_FRAGMENT);
+		pkt->kind = PKT_FRAGMENT;
+		pkt->payload_off = walk.at;
 		return;
 	}
 	if (walk.proto == PROTO_TCP)

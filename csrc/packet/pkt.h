@@ -27,7 +27,8 @@ enum tcp_flag {
 enum pkt_kind {
 	PKT_TCP,     /* a whole TCP segment; every field is set */
 	PKT_OTHER,   /* IP, but not TCP: an orphan */
-	PKT_IGNORED  /* `reason` says why */
+	PKT_IGNORED, /* `reason` says why */
+	PKT_FRAGMENT /* a part of a datagram, for packet/frag; l3_* and payload_off are set */
 };
 
 struct mos_pkt {
@@ -46,7 +47,7 @@ struct mos_pkt {
 	uint32_t l2_off;           /* innermost link header, UINT32_MAX if none */
 	uint32_t l3_off;           /* innermost IP header */
 	uint32_t l4_off;           /* TCP header */
-	uint32_t payload_off;      /* TCP payload */
+	uint32_t payload_off;      /* TCP payload, or the data of a fragment */
 	uint32_t payload_len;      /* TCP payload by the IP length */
 	uint32_t payload_cap;      /* of it, captured */
 	uint32_t l3_len;           /* captured bytes from l3_off to the end of the IP packet */
@@ -59,6 +60,7 @@ struct mos_pkt {
 	uint8_t from_hi;           /* the sender is the key's second endpoint */
 	uint8_t ipv6;
 	uint8_t rewritten;         /* `frame` is a reassembled datagram, not the producer's */
+	uint16_t frag_next_at;     /* IPv6 fragment: octet from l3_off that says "fragment header" */
 	uint32_t fragments_wire;   /* wirelen of earlier fragments of this datagram */
 };
 

@@ -127,29 +127,56 @@ int ranges_append(struct ranges *ranges, int64_t start, int64_t end, uint64_t no
 	return 0;
 }
 
-/* Cut [start, end), which lies strictly inside a hole, out of it: one hole becomes two. */
-static int split_hole(struct ranges *ranges, uint32_t c, uint32_t h, int64_t start, int64_t end)
+/* Make room for one more hole in front of hole *h of chunk *c; both may move on. */
+static int open_place(struct ranges *ranges, uint32_t *c, uint32_t *h)
 {
-	struct ranges_chunk *chunk = &ranges->chunk[c];
+	struct ranges_chunk *chunk = &ranges->chunk[*c];
 	int rc = 0;
 
 	if (chunk->count == RANGES_CHUNK) {
-		rc = split_chunk(ranges, c);
-		chunk = &ranges->chunk[c];
-		if (!rc && h >= chunk->count) {
-			h -= chunk->count;
-			chunk++;
-		}
+		rc = split_chunk(ranges, *c);
+		if (!rc && *h >= ranges->chunk[*c].count)
+			*h -= ranges->chunk[(*c)++].count;
 	} else if (chunk->count == chunk->room) {
 		rc = grow_chunk(chunk);
 	}
 	if (rc)
 		return rc;
-	memmove(&chunk->hole[h + 1], &chunk->hole[h], (chunk->count - h) * sizeof *chunk->hole);
+	chunk = &ranges->chunk[*c];
+	memmove(&chunk->hole[*h + 1], &chunk->hole[*h], (chunk->count - *h) * sizeof *chunk->hole);
 	chunk->count++;
-	chunk->hole[h].end = start;
-	chunk->hole[h + 1].start = end;
 	ranges->count++;
+	return 0;
+}
+
+/* Cut [start, end), which lies strictly inside a hole, out of it: one hole becomes two. */
+static int split_hole(struct ranges *ranges, uint32_t c, uint32_t h, int64_t start, int64_t end)
+{
+	struct hole *hole;
+	int rc = open_place(ranges, &c, &h);
+
+	if (rc)
+		return rc;
+	hole = &ranges->chunk[c].hole[h];
+	hole[0] = hole[1];
+	hole[0].end = start;
+	hole[1].start = end;
+	return 0;
+}
+
+int ranges_insert(struct ranges *ranges, int64_t start, int64_t end, uint64_t now_ns)
+{
+	uint32_t c = find_chunk(ranges, start), h;
+	int rc;
+
+	if (c == ranges->chunks)
+		return ranges_append(ranges, start, end, now_ns);
+	h = find_hole(&ranges->chunk[c], start);
+	rc = open_place(ranges, &c, &h);
+	if (rc)
+		return rc;
+	ranges->chunk[c].hole[h] = (struct hole){start, end, now_ns};
+	ranges->bytes += end - start;
 	return 0;
 }
 

@@ -45,6 +45,9 @@ struct ranges_fill {
 /* A hole above all others. */
 int ranges_append(struct ranges *ranges, int64_t start, int64_t end, uint64_t now_ns);
 
+/* [start, end), none of which is missing yet, is missing after all. */
+int ranges_insert(struct ranges *ranges, int64_t start, int64_t end, uint64_t now_ns);
+
 /* [start, end) has been seen. */
 int ranges_fill(struct ranges *ranges, int64_t start, int64_t end, struct ranges_fill *fill);
 

@@ -32,6 +32,14 @@ static uint8_t filler_class(const struct segment *segment)
 	return MOS_SEG_UNSEEN_RETRANSMISSION;
 }
 
+/* The number at the edge was sent into a closed window: seen, but the sender does not count it as sent. */
+static bool probe_pending(const struct segment *segment)
+{
+	const struct flow_cold *cold = segment->flow->cold;
+
+	return cold && cold->half[segment->side].probe;
+}
+
 /* How many of the segment's numbers were seen before. */
 static int64_t seen_before(const struct segment *segment)
 {
@@ -40,6 +48,8 @@ static int64_t seen_before(const struct segment *segment)
 	int64_t from = rel_max(segment->rel, sender->flags & HALF_SYN ? 0 : 1);
 	int64_t to = rel_min(segment->end, sender->snd_max);
 
+	if (probe_pending(segment) && segment->end > sender->snd_max)
+		return 1;
 	if (to <= from)
 		return 0;
 	if (!half_has_holes(flow, segment->side))
@@ -68,7 +78,7 @@ static uint8_t probe_class(const struct segment *segment)
 
 	if (segment->pkt->flags & (TCP_SYN | TCP_FIN) || len > 1)
 		return MOS_SEG_NORMAL;
-	if (closed && len == 1 && (segment->rel == sender->snd_max || segment->rel == sender->snd_max - 1))
+	if (closed && len == 1 && segment->rel == sender->snd_max)
 		return MOS_SEG_ZERO_WINDOW_PROBE;
 	if (segment->rel == sender->snd_max - 1)
 		return MOS_SEG_KEEP_ALIVE;
@@ -85,7 +95,7 @@ void rexmit_classify(struct segment *segment)
 	    segment->syn_replaced)
 		return;
 	segment->seg_class = probe_class(segment);
-	if (segment->rel == sender->snd_max)
+	if (segment->rel == sender->snd_max && !probe_pending(segment))
 		return;
 	segment->rexmit = seen_before(segment) > 0;
 	if (segment->seg_class != MOS_SEG_NORMAL || segment->end == segment->rel)

@@ -61,16 +61,18 @@ static int64_t pages_until(const struct stream *stream, int64_t at, int64_t end)
 	return end;
 }
 
-/* Copy pieces to pages where an overlap is about to change bytes under them. */
-static void flatten(struct stream *stream, struct page_pool *pool)
+/* Copy pieces to pages where an overlap is about to change bytes under them; on failure they stay. */
+static int flatten(struct stream *stream, struct page_pool *pool)
 {
 	for (uint32_t i = 0; i < stream->pieces; i++) {
 		const struct stream_piece *piece = &stream->piece[i];
+		int rc = pages_write(&stream->pages, pool, piece->at, piece->data, piece->len);
 
-		if (pages_write(&stream->pages, pool, piece->at, piece->data, piece->len))
-			stream->lost_bytes += piece->len;
+		if (rc)
+			return rc;
 	}
 	stream->pieces = 0;
+	return 0;
 }
 
 static size_t compare_run(const struct stream *stream, int64_t at, const uint8_t *data, size_t len)
@@ -185,8 +187,9 @@ static int put_below(struct stream *stream, struct page_pool *pool, int64_t at, 
 	int rc;
 
 	if (stream->policy == MOS_OVERLAP_POLICY_LAST) {
-		flatten(stream, pool);
-		rc = pages_write(&stream->pages, pool, at, data, (size_t)(end - at));
+		rc = flatten(stream, pool);
+		if (!rc)
+			rc = pages_write(&stream->pages, pool, at, data, (size_t)(end - at));
 	} else {
 		rc = write_missing(stream, pool, at, data, end);
 	}
@@ -208,6 +211,16 @@ static int put_above(struct stream *stream, struct page_pool *pool, int64_t at, 
 	return rc;
 }
 
+/* [at, end) found no memory: with LAST the new copy of it, else what is not there. */
+static uint64_t count_lost(const struct stream *stream, int64_t at, int64_t end)
+{
+	int64_t below = rel_min(end, stream->top), lost = rel_max(end - rel_max(at, stream->top), 0);
+
+	if (stream->policy == MOS_OVERLAP_POLICY_LAST)
+		return (uint64_t)(lost + rel_max(below - at, 0));
+	return (uint64_t)(lost + ranges_missing(&stream->holes, at, below));
+}
+
 void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, uint32_t len,
                 struct stream_put *put)
 {
@@ -227,11 +240,12 @@ void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const
 	if (!rc && end > stream->top) {
 		int64_t skip = at < stream->top ? stream->top - at : 0;
 
-		rc = put_above(stream, pool, at + skip, data + skip, (uint32_t)(end - at - skip));
+		at += skip;
+		rc = put_above(stream, pool, at, data + skip, (uint32_t)(end - at));
 	}
 	if (rc) {
 		put->no_memory = true;
-		stream->lost_bytes += (uint64_t)(end - at);
+		stream->lost_bytes += count_lost(stream, at, end);
 	}
 }
 
@@ -304,7 +318,15 @@ size_t stream_view(const struct stream *stream, int64_t at, int64_t limit, const
 	return there < run ? there : run;
 }
 
-/* Copy what is unread of the pieces; a piece without memory becomes a gap. */
+/* A piece that found no page becomes a hole; without memory even for that, all below it goes too. */
+static void lose_piece(struct stream *stream, int64_t at, int64_t end)
+{
+	stream->lost_bytes += (uint64_t)(end - at);
+	if (ranges_insert(&stream->holes, at, end, 0))
+		stream->base = rel_max(stream->base, end);
+}
+
+/* Copy what is unread of the pieces. */
 static void keep_pieces(struct stream *stream, struct page_pool *pool, int64_t from)
 {
 	for (uint32_t i = 0; i < stream->pieces; i++) {
@@ -313,10 +335,8 @@ static void keep_pieces(struct stream *stream, struct page_pool *pool, int64_t f
 
 		if (skip >= piece->len)
 			continue;
-		if (pages_write(&stream->pages, pool, piece->at + skip, piece->data + skip, (size_t)(piece->len - skip))) {
-			stream->lost_bytes += (uint64_t)(piece->len - skip);
-			stream->base = rel_max(stream->base, piece->at + piece->len);
-		}
+		if (pages_write(&stream->pages, pool, piece->at + skip, piece->data + skip, (size_t)(piece->len - skip)))
+			lose_piece(stream, piece->at + skip, piece->at + piece->len);
 	}
 	stream->pieces = 0;
 }

@@ -22,6 +22,23 @@ static void learn_isn(struct flow_half *half, uint32_t first)
 	half->flags |= HALF_KNOWN;
 }
 
+/*
+ * Picked up in the middle, offset 0 is the first number seen of the side itself: what the peer
+ * acknowledged before may lie behind data that was under way when the capture began.
+ */
+static void rebase_midstream(struct segment *segment)
+{
+	struct flow_half *half = &segment->flow->half[segment->side];
+	int64_t shift;
+
+	if (!(segment->flow->flags & FLOW_MIDSTREAM) || half->packets != 1 || !(half->flags & HALF_KNOWN) ||
+	    half->snd_max != 1)
+		return;
+	shift = (int32_t)(segment->pkt->seq - 1 - half->isn);
+	half->isn += (uint32_t)shift;
+	half->snd_una -= shift;
+}
+
 /* The largest window this side ever offered; without both SYNs its scale is unknown. */
 static int64_t largest_window(const struct flow *flow, int side)
 {
@@ -172,6 +189,7 @@ void tcp_judge(struct segment *segment)
 		segment->end = segment_data_end(segment) + (pkt->flags & TCP_FIN ? 1 : 0);
 		return;
 	}
+	rebase_midstream(segment);
 	if (!(sender->flags & HALF_KNOWN) && !rst) {
 		if (!answers_syn(segment)) { /* not of this connection: it teaches nothing */
 			segment->end = segment->rel = segment->data = 0;

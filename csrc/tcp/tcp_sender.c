@@ -36,6 +36,17 @@ void tcp_count_class(struct flow *flow, int side, uint8_t seg_class)
 		flow->cold->half[side].seg_class[seg_class]++;
 }
 
+void tcp_refresh_edge(struct flow *flow, int side)
+{
+	struct half_cold *cold = &flow->cold->half[side];
+	const struct hole *hole = ranges_next(&cold->holes, cold->rcv_nxt);
+
+	if (!hole)
+		cold->rcv_nxt = flow->half[side].snd_max;
+	else if (hole->start > cold->rcv_nxt)
+		cold->rcv_nxt = hole->start;
+}
+
 /* A SYN or SYN/ACK begins (or, with another ISN, begins again) a direction. */
 static void take_syn(struct segment *segment)
 {
@@ -80,6 +91,21 @@ static bool is_duplicate_ack(const struct segment *segment)
 	       !(acked->flags & HALF_PROBED);
 }
 
+/* The peer acknowledged the byte of a probe: it is part of the stream after all. */
+static void take_probe_ack(struct segment *segment)
+{
+	struct flow_half *acked = &segment->flow->half[!segment->side];
+	struct half_cold *cold = segment->flow->cold ? &segment->flow->cold->half[!segment->side] : NULL;
+
+	if (!cold || !cold->probe || segment->ack_rel <= acked->snd_max)
+		return;
+	cold->probe = false;
+	cold->probe_taken = true;
+	acked->snd_max++;
+	if (cold->holes.count)
+		tcp_refresh_edge(segment->flow, !segment->side);
+}
+
 static void take_handshake_rtt(struct segment *segment)
 {
 	struct flow *flow = segment->flow;
@@ -99,6 +125,7 @@ static void take_ack(struct segment *segment)
 	struct flow_half *acked = &flow->half[!segment->side];
 
 	take_handshake_rtt(segment);
+	take_probe_ack(segment);
 	if (segment->ack_rel > acked->snd_una) {
 		rtt_acked(acked, segment->ack_rel, segment->now_ns);
 		acked->snd_una = segment->ack_rel;
@@ -114,17 +141,6 @@ static void take_ack(struct segment *segment)
 		acked->flags |= HALF_FIN_TAKEN;
 		tcp_move(segment, segment->side, GOT_FIN);
 	}
-}
-
-void tcp_refresh_edge(struct flow *flow, int side)
-{
-	struct half_cold *cold = &flow->cold->half[side];
-	const struct hole *hole = ranges_next(&cold->holes, cold->rcv_nxt);
-
-	if (!hole)
-		cold->rcv_nxt = flow->half[side].snd_max;
-	else if (hole->start > cold->rcv_nxt)
-		cold->rcv_nxt = hole->start;
 }
 
 /* Sequence numbers that were never captured because the snap length cut them off. */
@@ -167,6 +183,20 @@ static void open_hole(struct segment *segment)
 		segment_raise(segment, MOS_ERR_NO_MEMORY, !segment->side, half->snd_max, 0);
 }
 
+/* The sender of a zero-window probe goes on as if it had not sent the byte (RFC 9293 3.8.6.1). */
+static void take_probe(struct segment *segment)
+{
+	const struct mos_pkt *pkt = segment->pkt;
+	struct half_cold *cold;
+
+	if (!flow_cold(segment->flow))
+		return;
+	cold = &segment->flow->cold->half[segment->side];
+	if (!cold->probe && pkt->payload_cap)
+		cold->probe_byte = pkt->frame[pkt->payload_off];
+	cold->probe = true;
+}
+
 /* Mark the segment's numbers as seen. */
 static void take_numbers(struct segment *segment)
 {
@@ -174,7 +204,13 @@ static void take_numbers(struct segment *segment)
 	struct flow_half *half = &flow->half[segment->side];
 	bool holes = half_has_holes(flow, segment->side);
 
+	if (segment->seg_class == MOS_SEG_ZERO_WINDOW_PROBE) {
+		take_probe(segment);
+		return;
+	}
 	note_cut(segment);
+	if (flow->cold && segment->end > half->snd_max)
+		flow->cold->half[segment->side].probe = false;
 	if (segment->rel == half->snd_max) {
 		rtt_start(segment);
 		half->snd_max = segment->end;

@@ -177,6 +177,24 @@ TEST(a_hole_is_split_anywhere_in_a_full_chunk)
 	}
 }
 
+TEST(a_hole_is_inserted_anywhere)
+{
+	for (int64_t i = 0; i <= 2 * RANGES_CHUNK; i++) {
+		struct ranges ranges = comb(2 * RANGES_CHUNK, 5, 10);
+		const struct hole *hole;
+
+		CHECK_EQ(ranges_insert(&ranges, i * 10 - 3, i * 10 - 1, 999), 0);
+		CHECK_EQ(ranges.count, 2 * RANGES_CHUNK + 1);
+		CHECK(is_sound(&ranges));
+		hole = ranges_next(&ranges, i * 10 - 4);
+		REQUIRE(hole != NULL);
+		CHECK_EQ(hole->start, i * 10 - 3);
+		CHECK_EQ(hole->end, i * 10 - 1);
+		CHECK_EQ(hole->since_ns, 999);
+		end(&ranges);
+	}
+}
+
 TEST(adjacent_holes_stay_two)
 {
 	struct ranges ranges = {0};
@@ -304,6 +322,20 @@ static void append_random(struct ranges *ranges, struct model *model, uint64_t n
 	model->top = stop;
 }
 
+/* Numbers that were seen are lost again. */
+static void insert_random(struct ranges *ranges, struct model *model, uint64_t now)
+{
+	int64_t start = random_between(0, SPACE - 1), stop = start;
+
+	while (stop < SPACE && stop < start + 5 && !model->since[stop])
+		model->since[stop++] = now;
+	if (stop == start)
+		return;
+	CHECK_EQ(ranges_insert(ranges, start, stop, now), 0);
+	if (stop > model->top)
+		model->top = stop;
+}
+
 static void fill_random(struct ranges *ranges, struct model *model)
 {
 	int64_t start = random_between(-5, model->top), stop = start + random_between(0, random_chance(5) ? 900 : 12);
@@ -361,6 +393,8 @@ TEST(random_segments_agree_with_the_model)
 				append_random(&ranges, &model, step);
 			else
 				fill_random(&ranges, &model);
+			if (random_chance(15))
+				insert_random(&ranges, &model, step);
 			if (random_chance(2))
 				drop_random(&ranges, &model);
 			look_random(&ranges, &model);

@@ -24,15 +24,16 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT / "tests" / "data")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import netlab
-from netns import unavailable, veth_pair
+from netns import ip, unavailable, veth_pair
 
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "rexmit_monitor.py"
 DEMO = ROOT / "tests" / "data" / "demo.pcap"
-STALE_NEIGHBOUR = "192.0.2.9"
+NEIGHBOUR = "192.0.2.9"
 SANITIZED = bool(os.environ.get("MOS_TEST_SANITIZED"))
 
 
@@ -217,14 +218,13 @@ def end(process: subprocess.Popen[str]) -> tuple[float, str, str]:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """One run for all tests."""
     recorded = tmp_path_factory.mktemp("live") / "tap.pcap"
     folders = dpdk_folders()
     with netlab.Lab(delay_s=0.002) as lab:
         lab_namespace = lab.far
-        netlab._ip("-n", lab.far, "neigh", "replace", STALE_NEIGHBOUR, "lladdr", "00:00:5e:00:53:09",
-                   "dev", "f0", "nud", "reachable")  # fmt: skip
+        ip("-n", lab.far, "neigh", "replace", NEIGHBOUR, "lladdr", "00:00:5e:00:53:09", "dev", "f0", "nud", "reachable")
         before = interface_state(lab_namespace)
         time.sleep(2.5)  # the hosts report their IPv6 multicast groups for a second; then the cable is silent
         lab.record(recorded)
@@ -237,7 +237,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
         lab.stop_recording()
         after = interface_state(lab_namespace)
     offline = subprocess.run(monitor_command(str(recorded)), capture_output=True, text=True, check=True)
-    yield Session(
+    return Session(
         idle_share=idle,
         seconds_to_end=seconds,
         exit_code=process.returncode,
@@ -291,8 +291,11 @@ class TestLiveMonitor:
 
     def test_times_are_the_kernels(self, session: Session) -> None:
         """Both readers got their times from the kernel; the two stamps of a frame differ by little."""
-        times = [[line["time_ns"] for line in part if line["type"] == "rexmit"] for part in (session.lines, session.offline)]
-        assert all(abs(a - b) < 50_000_000 for a, b in zip(sorted(times[0]), sorted(times[1]), strict=True))
+        live_times, offline_times = (
+            sorted(line["time_ns"] for line in lines if line["type"] == "rexmit")
+            for lines in (session.lines, session.offline)
+        )
+        assert all(abs(a - b) < 50_000_000 for a, b in zip(live_times, offline_times, strict=True))
 
     @pytest.mark.skipif(SANITIZED, reason="sanitizers take longer to end")
     def test_ctrl_c_ends_it_at_once(self, session: Session) -> None:
@@ -303,7 +306,7 @@ class TestLiveMonitor:
     def test_the_interface_is_as_before(self, session: Session) -> None:
         """Flags, MTU, address and neighbours; tcpdump's own promiscuous membership is gone as well."""
         assert session.after == session.before
-        assert session.before["neighbours"].startswith(STALE_NEIGHBOUR)
+        assert session.before["neighbours"].startswith(NEIGHBOUR)
 
     def test_nothing_is_left_behind(self, session: Session) -> None:
         """No folder of DPDK's in /var/run."""
