@@ -323,6 +323,26 @@ int mos_getpeername(struct mos_context *ctx, int64_t sock, int side, char host[6
 int64_t mos_getsockopt(struct mos_context *ctx, int64_t sock, int level, int option);
 int mos_setsockopt(struct mos_context *ctx, int64_t sock, int level, int option, int64_t value);
 
+/* One contiguous run of stored bytes: stream offset of its first byte (0 = ISN + 1), length. */
+struct mos_fragment {
+	uint64_t offset, len;
+};
+
+/* Where the receive buffer of a side stands; stream offsets, 0 = ISN + 1. */
+struct mos_buffer_info {
+	uint32_t init_seq;            /* sequence number of offset 0, host order */
+	uint64_t last_byte_read;      /* next byte this socket would read */
+	uint64_t next_byte_expected;  /* readable up to here */
+	uint64_t last_byte_received;  /* one past the highest stored byte, also beyond holes */
+};
+
+/*
+ * The runs of bytes that `side`'s receive buffer stores, lowest first: writes at most `max`,
+ * returns how many there are.  -EACCES when this socket does not read that side.
+ */
+int64_t mos_getfragments(struct mos_context *ctx, int64_t sock, int side, struct mos_fragment *fragment, size_t max);
+int mos_getbufferinfo(struct mos_context *ctx, int64_t sock, int side, struct mos_buffer_info *info);
+
 /*
  * Copy up to len unread bytes received by `side` into buf and move this socket's position.
  * Returns the bytes copied, 0 when nothing is new.  When bytes were lost before the position

@@ -48,6 +48,7 @@ class FlowFigures:
     """Figures of a flow, as they stand now; times in ns since the epoch, states by name."""
 
     flow_id: int
+    community_id: str
     client: str
     client_port: int
     server: str
@@ -81,6 +82,7 @@ def from_raw(raw: Any) -> FlowFigures:
     """Turn a `struct mos_flow_figures` into Python values."""
     return FlowFigures(
         flow_id=raw.flow_id,
+        community_id=text(raw.community_id),
         client=text(raw.client),
         client_port=raw.client_port,
         server=text(raw.server),

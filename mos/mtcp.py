@@ -228,12 +228,58 @@ def mtcp_getpeername(mctx: Context, sock: int, side: int) -> Any:
     return text(host), port[0]
 
 
-def mtcp_getsockopt(mctx: Context, sock: int, level: int, opt: int) -> int:
-    """Read an option of a flow's socket: states, buffer sizes, overlap policies, last time in ns.
+@dataclass(frozen=True)
+class BufferInfo:
+    """Where a receive buffer stands: stream offsets, 0 = ISN + 1 = sequence number `init_seq`.
 
-    A server stack not seen yet is TCP_LISTEN.  EBADF, ENOTSOCK (a listening socket), ENOSYS.
+    next_byte_expected: readable up to here; last_byte_received: one past the highest stored byte.
+    """
+
+    init_seq: int
+    last_byte_read: int
+    next_byte_expected: int
+    last_byte_received: int
+
+
+def _fragments(side: int) -> Callable[[Any, int], list[tuple[int, int]]]:
+    def read(pointer: Any, sock: int) -> list[tuple[int, int]]:
+        count = check(lib.mos_getfragments(pointer, sock, side, ffi.NULL, 0), pointer)
+        runs = ffi.new("struct mos_fragment[]", max(count, 1))
+        check(lib.mos_getfragments(pointer, sock, side, runs, count), pointer)
+        return [(run.offset, run.len) for run in runs[0:count]]
+
+    return read
+
+
+def _buffer_info(side: int) -> Callable[[Any, int], BufferInfo]:
+    def read(pointer: Any, sock: int) -> BufferInfo:
+        raw = ffi.new("struct mos_buffer_info *")
+        check(lib.mos_getbufferinfo(pointer, sock, side, raw), pointer)
+        return BufferInfo(raw.init_seq, raw.last_byte_read, raw.next_byte_expected, raw.last_byte_received)
+
+    return read
+
+
+_BUFFER_OPTIONS: dict[int, Callable[[Any, int], Any]] = {
+    lib.MOS_FRAGINFO_CLIBUF: _fragments(lib.MOS_SIDE_CLI),
+    lib.MOS_FRAGINFO_SVRBUF: _fragments(lib.MOS_SIDE_SVR),
+    lib.MOS_INFO_CLIBUF: _buffer_info(lib.MOS_SIDE_CLI),
+    lib.MOS_INFO_SVRBUF: _buffer_info(lib.MOS_SIDE_SVR),
+}
+
+
+def mtcp_getsockopt(mctx: Context, sock: int, level: int, opt: int) -> Any:
+    """Read an option of a flow's socket.
+
+    MOS_TCP_STATE_CLI / _SVR: TCP_* (a server stack not seen yet is TCP_LISTEN); MOS_CLIBUF /
+    _SVRBUF: bytes; MOS_CLIOVERLAP / _SVROVERLAP: the policy; MOS_TIMESTAMP: time of the last packet
+    in ns.  MOS_FRAGINFO_CLIBUF / _SVRBUF: list of (offset, length) of the stored runs of bytes;
+    MOS_INFO_CLIBUF / _SVRBUF: a BufferInfo.
+    EBADF, ENOTSOCK (a listening socket), ENOSYS, EACCES (this socket does not read that side).
     """
     pointer = _pointer(mctx)
+    if level == lib.SOL_MONSOCKET and opt in _BUFFER_OPTIONS:
+        return _BUFFER_OPTIONS[opt](pointer, _sock(sock))
     return check(lib.mos_getsockopt(pointer, _sock(sock), _whole("level", level, 31), _whole("opt", opt, 31)), pointer)
 
 
@@ -322,5 +368,5 @@ def mtcp_getcounters(mctx: Context) -> dict[str, int]:
     return mctx.counters()
 
 
-__all__ = [name for name in dir() if name.startswith("mtcp_")] + ["MonitorError", "MonitorFilter"]
+__all__ = [name for name in dir() if name.startswith("mtcp_")] + ["BufferInfo", "MonitorError", "MonitorFilter"]
 

@@ -54,6 +54,7 @@ def everything() -> p.Conversation:
     talk.data("client", b"late", offset=10)
     talk.data("client", b"hole", offset=6)
     talk.send("client", p.ACK, b"far", seq=talk.seq_of("client", 10_000_000))
+    talk.hosts["client"].next_seq = talk.seq_of("client", 14)
     talk.data("server", b"x" * 1000)
     talk.ack("client")
     talk.close()

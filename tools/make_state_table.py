@@ -48,9 +48,9 @@ stays where it is, which fires no `MOS_ON_TCP_STATE_CHANGE`. The states are thos
 
 Whether a segment counts as an input at all is decided before the table is asked: the sequence number must fit the
 window, a RST must be in the window, a FIN waits until every byte before it is there or given up, or until its receiver
-acknowledges it. One segment can be several inputs, for its sender and then for its receiver. Some rows lead further than
-RFC 9293 does, because a monitor can miss a packet that a host did not miss: any later evidence stands in for a missing
-SYN/ACK or ACK.
+acknowledges it. One segment can be several inputs, for its sender and then for its receiver. Some rows lead further
+than RFC 9293 does, because a monitor can miss a packet that a host did not miss: any later evidence stands in for a
+missing SYN/ACK or ACK.
 """
 
 

@@ -54,10 +54,9 @@ struct flow *flow_index_find(struct flow_table *table, const struct flow_index *
 	for (uint32_t b = hash & index->mask;; b = (b + 1) & index->mask) {
 		const struct bucket *bucket = &index->bucket[b];
 
-		for (int i = 0; i < BUCKET_ENTRIES; i++) {
-			if (bucket->hash[i] != hash || !(bucket->used >> i & 1))
-				continue;
-			struct flow *flow = flow_at(table, bucket->number[i]);
+		for (uint32_t match = bucket_match(bucket, hash); match; match &= match - 1) {
+			struct flow *flow = flow_at(table, bucket->number[__builtin_ctz(match)]);
+
 			if (flow_key_equal(&flow->key, key))
 				return flow;
 		}

@@ -16,6 +16,10 @@
 #ifndef MOS_FLOW_TABLE_H
 #define MOS_FLOW_TABLE_H
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "flow.h"
 #include "timer_wheel.h"
 
@@ -67,6 +71,24 @@ static inline bool flow_in_use(struct flow_table *table, uint32_t number)
 	return number < table->numbers && flow_at(table, number)->serial;
 }
 
+/* Bit i: entry i of the bucket is in use and has this hash. */
+static inline uint32_t bucket_match(const struct bucket *bucket, uint32_t hash)
+{
+#ifdef __SSE2__
+	const __m128i want = _mm_set1_epi32((int)hash), *lane = (const __m128i *)bucket;
+	uint32_t low = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(lane[0], want)));
+	uint32_t high = (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(lane[1], want)));
+
+	return (low | high << 4) & bucket->used & ((1u << BUCKET_ENTRIES) - 1);
+#else
+	uint32_t match = 0;
+
+	for (int i = 0; i < BUCKET_ENTRIES; i++)
+		match |= (uint32_t)(bucket->hash[i] == hash) << i;
+	return match & bucket->used;
+#endif
+}
+
 struct flow *flow_index_find(struct flow_table *table, const struct flow_index *index, const struct flow_key *key,
                              uint32_t hash);
 
@@ -90,17 +112,16 @@ static inline void flow_table_prefetch_bucket(const struct flow_table *table, ui
 static inline void flow_table_prefetch_flow(struct flow_table *table, uint32_t hash)
 {
 	const struct bucket *bucket = &table->now.bucket[hash & table->now.mask];
+	uint32_t match = bucket_match(bucket, hash);
 
-	for (int i = 0; i < BUCKET_ENTRIES; i++) {
-		if (bucket->hash[i] != hash || !(bucket->used >> i & 1))
-			continue;
-		const char *line = (const char *)flow_at(table, bucket->number[i]);
+	if (match) {
+		const char *line = (const char *)flow_at(table, bucket->number[__builtin_ctz(match)]);
+
 		__builtin_prefetch(line);
 		__builtin_prefetch(line + 64);
 		__builtin_prefetch(line + 128);
 		__builtin_prefetch(line + 192);
 		__builtin_prefetch(line + 256);
-		return;
 	}
 }
 

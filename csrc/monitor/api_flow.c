@@ -6,13 +6,13 @@
 
 #include "../tcp/seq.h"
 #include "../tcp/tcp_receiver.h"
+#include "api.h"
 #include "bytes.h"
 #include "context.h"
 #include "figures.h"
 #include "flow_life.h"
 
-/* The flow of a socket id; errno as the manual says: EBADF, or `listening` for a listening socket. */
-static int find(struct mos_context *ctx, int64_t sock, int listening, struct flow **flow, uint32_t *index)
+int api_find_flow(struct mos_context *ctx, int64_t sock, int listening, struct flow **flow, uint32_t *index)
 {
 	int rc = context_check(ctx);
 
@@ -26,7 +26,7 @@ static int find(struct mos_context *ctx, int64_t sock, int listening, struct flo
 	return context_fail(ctx, -EBADF, "%" PRId64 " is not a socket of this context, or was closed, or its flow has ended", sock);
 }
 
-static int check_side(struct mos_context *ctx, int side)
+int api_check_side(struct mos_context *ctx, int side)
 {
 	if (side == MOS_SIDE_CLI || side == MOS_SIDE_SVR)
 		return 0;
@@ -37,10 +37,10 @@ int mos_getpeername(struct mos_context *ctx, int64_t sock, int side, char host[6
 {
 	struct flow *flow;
 	uint32_t index;
-	int rc = find(ctx, sock, -ENOTCONN, &flow, &index);
+	int rc = api_find_flow(ctx, sock, -ENOTCONN, &flow, &index);
 
 	if (!rc)
-		rc = check_side(ctx, side);
+		rc = api_check_side(ctx, side);
 	if (!rc)
 		figures_address(flow, side, host, port);
 	return rc;
@@ -87,7 +87,7 @@ int64_t mos_getsockopt(struct mos_context *ctx, int64_t sock, int level, int opt
 {
 	struct flow *flow;
 	uint32_t index;
-	int rc = find(ctx, sock, -ENOTSOCK, &flow, &index);
+	int rc = api_find_flow(ctx, sock, -ENOTSOCK, &flow, &index);
 
 	if (!rc && level != SOL_MONSOCKET)
 		rc = context_fail(ctx, -ENOSYS, "level %#x: give SOL_MONSOCKET", level);
@@ -159,7 +159,7 @@ int mos_setsockopt(struct mos_context *ctx, int64_t sock, int level, int option,
 		ctx->last_set = NULL;
 		return rc;
 	}
-	rc = find(ctx, sock, -ENOTSOCK, &flow, &index);
+	rc = api_find_flow(ctx, sock, -ENOTSOCK, &flow, &index);
 	if (rc)
 		return rc;
 	set = watch_set_own(ctx, flow);
@@ -170,85 +170,6 @@ int mos_setsockopt(struct mos_context *ctx, int64_t sock, int level, int option,
 	if (!rc)
 		apply(ctx, flow);
 	return rc;
-}
-
-/* The stream that `side` receives, if this socket reads it. */
-static int find_stream(struct mos_context *ctx, int64_t sock, int side, struct flow **flow, uint32_t *index,
-                       struct stream **stream)
-{
-	int rc = find(ctx, sock, -EBADF, flow, index);
-
-	if (!rc)
-		rc = check_side(ctx, side);
-	if (rc)
-		return rc;
-	if (!watch_reads(&(*flow)->set->watch[*index], side))
-		return context_fail(ctx, -EACCES,
-		                    "this socket does not read what the %s receives: register MOS_ON_CONN_NEW_DATA, or set %s with "
-		                    "mtcp_setsockopt(), on the listening socket",
-		                    side == MOS_SIDE_CLI ? "client" : "server", side == MOS_SIDE_CLI ? "MOS_CLIBUF" : "MOS_SVRBUF");
-	*stream = (*flow)->cold ? (*flow)->cold->half[!side].stream : NULL;
-	return 0;
-}
-
-/* Step over what is missing at the reader's position; tells how much, once. */
-static int64_t step_over(struct mos_context *ctx, const struct stream *stream, int64_t *at, uint64_t *missed)
-{
-	*missed = stream_missing(stream, *at, stream->next);
-	*at += (int64_t)*missed;
-	if (!*missed)
-		return 0;
-	return context_fail(ctx, -ENODATA, "%" PRIu64 " bytes were lost before this point of the stream", *missed);
-}
-
-int64_t mos_readable(struct mos_context *ctx, int64_t sock, int side, uint64_t *missed)
-{
-	struct flow_reader *reader;
-	struct stream *stream;
-	struct flow *flow;
-	uint32_t index;
-	int64_t rc = find_stream(ctx, sock, side, &flow, &index, &stream);
-
-	*missed = 0;
-	if (rc || !stream)
-		return rc;
-	reader = flow_reader(flow, index);
-	if (!reader)
-		return context_fail(ctx, -ENOMEM, "no memory for the reading position");
-	rc = step_over(ctx, stream, &reader->at[side], missed);
-	return rc ? rc : (int64_t)stream_run(stream, reader->at[side], stream->next);
-}
-
-int64_t mos_peek(struct mos_context *ctx, int64_t sock, int side, uint8_t *buf, size_t len, uint64_t *missed)
-{
-	int64_t rc = mos_readable(ctx, sock, side, missed);
-	struct stream *stream;
-	struct flow *flow;
-	uint32_t index;
-	size_t done = 0;
-
-	if (rc <= 0)
-		return rc;
-	find_stream(ctx, sock, side, &flow, &index, &stream);
-	int64_t *at = &flow->cold->reader[index].at[side];
-	done = stream_read(stream, *at, buf, len, stream->next);
-	*at += (int64_t)done;
-	return (int64_t)done;
-}
-
-int64_t mos_ppeek(struct mos_context *ctx, int64_t sock, int side, uint8_t *buf, size_t len, uint64_t offset)
-{
-	struct stream *stream;
-	struct flow *flow;
-	uint32_t index;
-	int rc = find_stream(ctx, sock, side, &flow, &index, &stream);
-	int64_t at = offset < INT64_MAX ? (int64_t)offset + 1 : INT64_MAX;
-
-	if (rc)
-		return rc;
-	if (!stream || !stream_run(stream, at, INT64_MAX))
-		return context_fail(ctx, -ENODATA, "no byte is stored at offset %" PRIu64, offset);
-	return (int64_t)stream_read(stream, at, buf, len, INT64_MAX);
 }
 
 static void fill_tcp(const struct mos_context *ctx, struct mos_packet *packet)
@@ -281,7 +202,7 @@ int mos_getlastpkt(struct mos_context *ctx, int64_t sock, int side, struct mos_p
 	if (rc)
 		return rc;
 	if (!mon_socket_find(ctx, sock) && !flow_sock_find(ctx, sock, &flow, &index))
-		return find(ctx, sock, -EBADF, &flow, &index);
+		return api_find_flow(ctx, sock, -EBADF, &flow, &index);
 	if (!ctx->pkt)
 		return context_fail(ctx, -EACCES, "there is no packet here: timers, MOS_ON_CONN_END and MOS_ON_CONN_NEW_DATA at MOS_NULL have none");
 	*packet = (struct mos_packet){
@@ -322,7 +243,7 @@ int mos_getfigures(struct mos_context *ctx, int64_t sock, struct mos_flow_figure
 {
 	struct flow *flow;
 	uint32_t index;
-	int rc = find(ctx, sock, -ENOTCONN, &flow, &index);
+	int rc = api_find_flow(ctx, sock, -ENOTCONN, &flow, &index);
 
 	if (!rc)
 		figures_fill(flow, figures);

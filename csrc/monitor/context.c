@@ -73,6 +73,17 @@ static const char *config_fault(const struct mos_config *config)
 	return NULL;
 }
 
+static uint64_t shortest_timeout(const struct mos_config *config)
+{
+	const uint64_t timeout[] = {config->idle_timeout_ns, config->handshake_timeout_ns, config->time_wait_ns, config->linger_ns};
+	uint64_t shortest = UINT64_MAX;
+
+	for (size_t i = 0; i < sizeof timeout / sizeof *timeout; i++)
+		if (timeout[i] && timeout[i] < shortest)
+			shortest = timeout[i];
+	return config->linger_ns ? shortest : 0;
+}
+
 struct mos_context *context_new(const struct mos_config *config, const struct event_host *host, void *pyctx, void *parked)
 {
 	struct mos_context *ctx = calloc(1, sizeof *ctx);
@@ -88,6 +99,7 @@ struct mos_context *context_new(const struct mos_config *config, const struct ev
 		free(ctx);
 		return NULL;
 	}
+	ctx->shortest_ns = shortest_timeout(config);
 	wheel_init(&ctx->wheel);
 	page_pool_init(&ctx->pool, config->max_stream_bytes);
 	ctx->decoder = (struct decoder){&ctx->table.secret, config->verify_checksums};

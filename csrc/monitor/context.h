@@ -42,6 +42,7 @@ struct mos_context {
 	struct decoder decoder;
 	struct frag_table fragments;
 	uint64_t now_ns;
+	uint64_t shortest_ns; /* no timeout is shorter: a flow seen since then is not due */
 	uint64_t packets; /* number of the packet at hand */
 
 	struct mon_socket *socket[MAX_SOCKETS];

@@ -288,7 +288,7 @@ static struct flow *find_flow(struct mos_context *ctx, const struct mos_pkt *pkt
 	struct flow *flow = flow_table_find(&ctx->table, &pkt->key, pkt->hash);
 
 	/* the wheel may be a slot late: the exact deadline counts for the flow's own packets */
-	if (flow && flow_deadline(ctx, flow) <= pkt->time_ns) {
+	if (flow && pkt->time_ns - flow->last_ns >= ctx->shortest_ns && flow_deadline(ctx, flow) <= pkt->time_ns) {
 		uint64_t serial = flow->serial;
 
 		flow_due(ctx, flow);

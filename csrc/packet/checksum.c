@@ -5,20 +5,14 @@
 
 uint64_t checksum_add(const uint8_t *data, size_t len, uint64_t sum)
 {
-	while (len >= 4) {
+	for (; len >= 4; data += 4, len -= 4) {
 		uint32_t word;
 
 		memcpy(&word, data, 4);
 		sum += word;
-		data += 4;
-		len -= 4;
 	}
-	if (len) {
-		uint32_t word = 0;
-
-		memcpy(&word, data, len);
-		sum += word;
-	}
+	for (size_t i = 0; i < len; i++)
+		sum += (uint64_t)data[i] << (8 * i);
 	return sum;
 }
 

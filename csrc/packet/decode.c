@@ -114,11 +114,10 @@ static int decode_other_link(const struct mos_pkt *pkt, struct walk *walk)
 	}
 }
 
-/* Cut the walk to the IP packet's own length: what follows it is padding. */
+/* The IP packet's own length counts: what follows it is padding, what the frame lacks was cut off. */
 static inline void clip(struct walk *walk, uint32_t ip_end)
 {
-	if (ip_end < walk->wire_end)
-		walk->wire_end = ip_end;
+	walk->wire_end = ip_end;
 	if (walk->wire_end < walk->end)
 		walk->end = walk->wire_end;
 }
@@ -222,7 +221,7 @@ static bool decode_ipv6(struct mos_pkt *pkt, struct walk *walk)
 static inline void order_key(struct mos_pkt *pkt, const uint8_t *ports)
 {
 	struct flow_key *key = &pkt->key;
-	int order = memcmp(key->lo, key->hi, pkt->ipv6 ? 16 : 4);
+	int order = pkt->ipv6 ? memcmp(key->lo, key->hi, 16) : memcmp(key->lo, key->hi, 4);
 	uint16_t port[2];
 
 	memcpy(port, ports, 4);

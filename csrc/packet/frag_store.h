@@ -44,7 +44,7 @@ struct frag_piece {
 };
 
 struct frag_datagram {
-	struct frag_datagram *chain;          /* same bucket */
+	struct frag_datagram *chain; /* same bucket */
 	struct frag_datagram *older, *newer;
 	struct frag_key key;
 	uint64_t first_ns, bytes, wire;
