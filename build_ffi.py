@@ -142,7 +142,7 @@ def make_builder() -> FFI:
     check_packages()
     if cache := os.environ.get("MOS_BUILD_CACHE"):
         sys.path.insert(0, str(ROOT / "tools"))
-        import incremental_cc  # noqa: PLC0415 - absent from an sdist, wanted only on request
+        import incremental_cc
 
         incremental_cc.install(Path(cache).resolve())
     lto = lto_flags()

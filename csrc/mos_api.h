@@ -208,13 +208,6 @@ enum mos_run_result {
 	MOS_RUN_ERROR = 4     /* the input failed; mos_error_text() says how */
 };
 
-/* Which filter mos_bind_filter() sets. */
-enum mos_filter_kind {
-	MOS_FILTER_SYN = 0,
-	MOS_FILTER_ORPHAN = 1,
-	MOS_FILTER_RAW = 2
-};
-
 /* ---- configuration ---------------------------------------------------------------------- */
 
 /* Filled by mos_config_defaults(); mos_context_create() checks and copies it. */
@@ -257,8 +250,11 @@ struct mos_context *mos_context_create(const struct mos_config *config, void *py
 /* Free everything; no event fires (call mos_finish() first).  NULL is allowed. */
 void mos_context_destroy(struct mos_context *ctx);
 
-/* 0 if this thread may use the context, else -EACCES (no context) or -EPERM. */
-int mos_check(struct mos_context *ctx);
+/*
+ * 0 if this thread may use the context, else -EACCES (no context) or -EPERM; with `idle` also
+ * -EBUSY while its loop runs, that is inside a callback.
+ */
+int mos_check(struct mos_context *ctx, int idle);
 
 /* The sentence of the last failure on this context ("" if none).  For ctx NULL: of this thread. */
 const char *mos_error_text(struct mos_context *ctx);
@@ -308,11 +304,15 @@ uint64_t mos_now(struct mos_context *ctx);
 int64_t mos_socket(struct mos_context *ctx, int domain, int type);
 int mos_close(struct mos_context *ctx, int64_t sock);
 
+/* enum mos_socket_type of a socket (ACTIVE for a flow's), or -EBADF. */
+int mos_socktype(struct mos_context *ctx, int64_t sock);
+
 /*
- * Compile and set a pcap-filter(7) text; NULL removes it.  -EINVAL for a bad text: the error
- * text gives libpcap's sentence and the position.  -ENOPROTOOPT for the wrong socket type.
+ * Compile and set the pcap-filter(7) texts of a listening socket; NULL removes one.  Stream
+ * sockets take syn and orphan, raw sockets raw; another one gives -ENOPROTOOPT.  -EINVAL for a bad
+ * text: the error text gives libpcap's sentence and the position.  On failure nothing changes.
  */
-int mos_bind_filter(struct mos_context *ctx, int64_t sock, int kind, const char *text);
+int mos_bind_filters(struct mos_context *ctx, int64_t sock, const char *syn, const char *orphan, const char *raw);
 
 /* Set, replace or (callable NULL) remove a callback.  The table holds its own reference. */
 int mos_register(struct mos_context *ctx, int64_t sock, uint64_t event, uint32_t hook, void *callable);

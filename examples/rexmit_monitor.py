@@ -27,7 +27,7 @@ class RexmitMonitor:
         self.rexmits = 0
         self.flows: dict[tuple[tuple[str, int], tuple[str, int]], list[int]] = {}
 
-    def on_rexmit(self, mctx: mos.Context, sock: int, side: int, event: int) -> None:
+    def on_rexmit(self, mctx: mos.Context, sock: int, side: int, _event: int) -> None:
         """Print one line; `side` is the side that received the segment."""
         packet = mos.mtcp_getlastpkt(mctx, sock, side)
         client, server = mos.mtcp_getpeername(mctx, sock, mos.MOS_SIDE_BOTH)

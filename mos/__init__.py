@@ -38,6 +38,7 @@ _CLASSES = {
     "FlowFigures": "figures",
     "LastPacket": "packet",
 }
+_PREFIXES = ("mtcp_", "MOS_", "TCP_", "SOL_", "Monitor", "BufferInfo")
 _public: dict[str, Any] = {}
 
 
@@ -59,7 +60,7 @@ def _load() -> dict[str, Any]:
 
 def __getattr__(name: str) -> Any:
     """Load the public names on first use."""
-    if name == "__version__" or name.startswith(("mtcp_", "MOS_", "TCP_", "SOL_", "Monitor", "BufferInfo")) or name in _CLASSES:
+    if name == "__version__" or name.startswith(_PREFIXES) or name in _CLASSES:
         globals().update(_load())
         if name in globals():
             return globals()[name]

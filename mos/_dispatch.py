@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mos._ffi import ffi, lib, text
@@ -53,10 +54,13 @@ class Context:
         """Open captures (one path or several, "-" is standard input) or a network interface."""
         several = [source] if isinstance(source, (str, os.PathLike)) else list(source)
         names = [os.fsencode(path) for path in several]
+        if any(b"\0" in name for name in names):
+            msg = f"source={source!r}: a name holds a NUL character"
+            raise ConfigError(msg)
         if not names:
             msg = "source is an empty list: name a capture file or an interface"
             raise ConfigError(msg)
-        if len(names) == 1 and not os.path.exists(names[0]) and lib.mos_is_interface(names[0]):
+        if len(names) == 1 and not Path(os.fsdecode(names[0])).exists() and lib.mos_is_interface(names[0]):
             rc = lib.mos_source_interface(self.pointer, names[0])
         else:
             buffers = [ffi.new("char[]", name) for name in names]
@@ -69,6 +73,7 @@ class Context:
 
         `each_slice` is called every 20 ms or so, between slices of the loop.
         """
+        check(lib.mos_check(self.pointer, True), self.pointer)
         self._each_slice = each_slice
         while not self.finished:
             rc = lib.mos_run(self.pointer, _SLICE_NS)
@@ -83,7 +88,7 @@ class Context:
                 self.finish(lib.MOS_END_EOF)
 
     def _input_failed(self) -> None:
-        check(lib.mos_check(self.pointer), self.pointer)
+        check(lib.mos_check(self.pointer, True), self.pointer)
         error = SourceError(errno.EIO, text(lib.mos_error_text(self.pointer)))
         self.finish(lib.MOS_END_EOF)
         raise error
@@ -110,7 +115,7 @@ class Context:
 
     def finish(self, reason: int) -> None:
         """End the flows that are left, with their CONN_END callbacks."""
-        check(lib.mos_check(self.pointer), self.pointer)
+        check(lib.mos_check(self.pointer, True), self.pointer)
         while not self.finished:
             self.finished = lib.mos_finish(self.pointer, reason) == lib.MOS_RUN_END
             self._raise_parked()
@@ -137,12 +142,11 @@ class Context:
         """Give every counter by name; after the context was destroyed, as they were then."""
         if not self.pointer:
             return dict(self.last_counters)
-        return {
-            text(lib.mos_counter_name(i)): lib.mos_counter(self.pointer, i) for i in range(lib.MOS_CNT_COUNTERS)
-        }
+        return {text(lib.mos_counter_name(i)): lib.mos_counter(self.pointer, i) for i in range(lib.MOS_CNT_COUNTERS)}
 
     def destroy(self) -> None:
         """End what runs (callbacks included), and free everything."""
+        check(lib.mos_check(self.pointer, True), self.pointer)
         try:
             self.finish(lib.MOS_END_SHUTDOWN)
         finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 try:
-    from mos import _mos  # type: ignore[attr-defined,unused-ignore]
+    _mos: Any = importlib.import_module("mos._mos")
 except ImportError as error:
     message = (
         f"the compiled core of mos cannot be loaded: {error}\n"

@@ -31,11 +31,13 @@ _SECONDS = {
 _SIZES = ("max_stream_bytes", "max_fragment_bytes", "max_flows", "max_ranges", "rmem_size", "burst", "hash_seed")
 _SWITCHES = ("midstream", "verify_checksums", "history")
 
+_MAX_SECONDS = 10**9
+
 OPTIONS = frozenset({*_SECONDS, *_SIZES, *_SWITCHES, "on_error"})
 
 
 def _seconds(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_SECONDS:
         msg = f"{name}={value!r}: give seconds, 0 or more"
         raise ConfigError(msg)
     return round(value * 1e9)
@@ -83,9 +85,13 @@ def make(options: Mapping[str, Any]) -> Any:
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read options from a TOML file: one key per option, at the top level; `source` may be there too."""
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        msg = f"config={path!r}: give the path of a TOML file"
+        raise TypeError(msg)
     with open(path, "rb") as file:  # noqa: PTH123 - takes what open() takes
         try:
-            return tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
-            msg = f"{os.fspath(path)}: {error}"
+            found: dict[str, Any] = tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            msg = f"{os.fsdecode(path)}: {error}"
             raise ConfigError(msg) from None
+    return found

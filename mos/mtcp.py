@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mos import config as _config
 from mos import figures as _figures
@@ -53,7 +53,7 @@ class _Process:
 
     options: dict[str, Any] | None = None
     source: Source | None = None
-    contexts: list[Context] = []
+    contexts: ClassVar[list[Context]] = []
 
 
 def mtcp_init(config: str | os.PathLike[str] | None = None, *, source: Source | None = None, **options: Any) -> int:
@@ -76,11 +76,9 @@ def mtcp_init(config: str | os.PathLike[str] | None = None, *, source: Source | 
 
 def mtcp_destroy() -> int:
     """Destroy the contexts that are left and forget what mtcp_init() set."""
-    contexts, _Process.contexts = _Process.contexts, []
+    while _Process.contexts:
+        mtcp_destroy_context(_Process.contexts[-1])
     _Process.options = _Process.source = None
-    for context in contexts:
-        if context.pointer:
-            context.destroy()
     return 0
 
 
@@ -127,7 +125,7 @@ def _sock(value: Any) -> int:
 
 def mtcp_destroy_context(mctx: Context) -> int:
     """End the flows that are left (CONN_END, reason "shutdown") and free the context."""
-    _pointer(mctx)
+    check(lib.mos_check(_pointer(mctx), True), mctx.pointer)
     if mctx in _Process.contexts:
         _Process.contexts.remove(mctx)
     mctx.destroy()
@@ -158,7 +156,7 @@ def mtcp_socket(mctx: Context, domain: int, type: int, protocol: int = 0) -> int
     """
     pointer = _pointer(mctx)
     _whole("protocol", protocol)
-    rc = lib.mos_socket(pointer, _whole("domain", int(domain), 31), _whole("type", type, 31))
+    rc = lib.mos_socket(pointer, _whole("domain", domain, 31), _whole("type", type, 31))
     return check(rc, pointer)
 
 
@@ -168,35 +166,36 @@ def mtcp_close(mctx: Context, sock: int) -> int:
     return check(lib.mos_close(pointer, _sock(sock)), pointer)
 
 
-def _bind(pointer: Any, sock: int, kind: int, expression: str | None) -> None:
-    if expression is not None and not isinstance(expression, str):
+def _expression(expression: str | None) -> Any:
+    """Turn a filter text into a C string."""
+    if expression is None:
+        return ffi.NULL
+    if not isinstance(expression, str):
         msg = f"a filter is a str or None, not {type(expression).__name__}"
         raise TypeError(msg)
-    if expression is not None and "\0" in expression:
+    if "\0" in expression:
         raise FilterError(errno.EINVAL, f"bad filter {expression!r}: it holds a NUL character")
-    rc = lib.mos_bind_filter(pointer, sock, kind, ffi.NULL if expression is None else expression.encode())
-    if rc == -errno.EINVAL:
-        raise FilterError(errno.EINVAL, text(lib.mos_error_text(pointer)))
-    check(rc, pointer)
+    return ffi.new("char[]", expression.encode("utf-8", "surrogateescape"))
 
 
 def mtcp_bind_monitor_filter(mctx: Context, sock: int, ft: MonitorFilter | None) -> int:
     """Say which packets a listening socket watches; flows that exist keep what they have.
 
+    A text that is None removes that filter; ft None changes nothing.  When it fails nothing changes.
     EBADF, ENOPROTOOPT (a filter of the other socket type), FilterError (EINVAL, and a ValueError).
     """
     pointer = _pointer(mctx)
+    check(lib.mos_socktype(pointer, _sock(sock)), pointer)
     if ft is None:
         return 0
     if not isinstance(ft, MonitorFilter):
         msg = f"give a MonitorFilter, not {type(ft).__name__}"
         raise TypeError(msg)
-    if ft.raw_pkt_filter is not None:
-        _bind(pointer, _sock(sock), lib.MOS_FILTER_RAW, ft.raw_pkt_filter)
-    if ft.raw_pkt_filter is None or ft.stream_syn_filter is not None or ft.stream_orphan_filter is not None:
-        _bind(pointer, _sock(sock), lib.MOS_FILTER_SYN, ft.stream_syn_filter)
-        _bind(pointer, _sock(sock), lib.MOS_FILTER_ORPHAN, ft.stream_orphan_filter)
-    return 0
+    syn, orphan, raw = map(_expression, (ft.stream_syn_filter, ft.stream_orphan_filter, ft.raw_pkt_filter))
+    rc = lib.mos_bind_filters(pointer, sock, syn, orphan, raw)
+    if rc == -errno.EINVAL:
+        raise FilterError(errno.EINVAL, text(lib.mos_error_text(pointer)))
+    return check(rc, pointer)
 
 
 def mtcp_register_callback(mctx: Context, sock: int, event: int, hook: int, cb: Callback | None) -> int:
@@ -369,4 +368,3 @@ def mtcp_getcounters(mctx: Context) -> dict[str, int]:
 
 
 __all__ = [name for name in dir() if name.startswith("mtcp_")] + ["BufferInfo", "MonitorError", "MonitorFilter"]
-

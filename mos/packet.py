@@ -51,7 +51,7 @@ class LastPacket:
 
     def _bytes(self, start: int, length: int) -> bytes:
         if lib.mos_packet_number(self._context.pointer) != self._raw.number:
-            msg = f"packet {self._raw.number} was used after its callback returned; copy packet.payload if you need it later"
+            msg = f"packet {self._raw.number} was used after its callback returned; copy packet.payload to keep it"
             raise StaleView(msg)
         return bytes(ffi.buffer(self._raw.frame + start, length))
 

@@ -228,7 +228,7 @@ def allowed(kind: str, event: str, hook: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["stream", "stream with orphan filter", "raw"])
-@pytest.mark.parametrize(("event", "hook"), itertools.product(EVENT_WORDS, HOOKS), ids=str)
+@pytest.mark.parametrize(("event", "hook"), list(itertools.product(EVENT_WORDS, HOOKS)), ids=str)
 def test_matrix(m: mos.Context, kind: str, event: str, hook: int) -> None:
     """Every event at every hook of every kind of listening socket: accepted, or EINVAL with a reason."""
     s = mos.mtcp_socket(m, 0, mos.MOS_SOCK_MONITOR_RAW if kind == "raw" else mos.MOS_SOCK_MONITOR_STREAM)

@@ -51,7 +51,7 @@ void flow_table_free(struct flow_table *table)
 struct flow *flow_index_find(struct flow_table *table, const struct flow_index *index, const struct flow_key *key,
                              uint32_t hash)
 {
-	for (uint32_t b = hash & index->mask;; b = (b + 1) & index->mask) {
+	for (uint32_t b = hash & index->mask, n = 0; n <= index->mask; b = (b + 1) & index->mask, n++) {
 		const struct bucket *bucket = &index->bucket[b];
 
 		for (uint32_t match = bucket_match(bucket, hash); match; match &= match - 1) {
@@ -61,8 +61,9 @@ struct flow *flow_index_find(struct flow_table *table, const struct flow_index *
 				return flow;
 		}
 		if (!(bucket->used & PASSED))
-			return NULL;
+			break;
 	}
+	return NULL;
 }
 
 static void index_put(struct flow_index *index, uint32_t hash, uint32_t number)
@@ -86,7 +87,7 @@ static void index_put(struct flow_index *index, uint32_t hash, uint32_t number)
 
 static bool index_take(struct flow_index *index, uint32_t hash, uint32_t number)
 {
-	for (uint32_t b = hash & index->mask;; b = (b + 1) & index->mask) {
+	for (uint32_t b = hash & index->mask, n = 0; n <= index->mask; b = (b + 1) & index->mask, n++) {
 		struct bucket *bucket = &index->bucket[b];
 
 		for (int i = 0; i < BUCKET_ENTRIES; i++) {
@@ -97,8 +98,9 @@ static bool index_take(struct flow_index *index, uint32_t hash, uint32_t number)
 			return true;
 		}
 		if (!(bucket->used & PASSED))
-			return false;
+			break;
 	}
+	return false;
 }
 
 static void move_buckets(struct flow_table *table, uint32_t count)
@@ -119,8 +121,9 @@ static void move_buckets(struct flow_table *table, uint32_t count)
 }
 
 /*
- * Begin to move to a larger index when it is three quarters full, or to a fresh one of the same
- * size when removals have left many passed buckets.  Without memory the old one goes on.
+ * Begin to move to a larger index when it is three quarters full, or when removals have left many
+ * passed buckets: to a fresh one of the same size if it is at most half full, since a fuller one
+ * would soon be passed everywhere again.  Without memory the old one goes on.
  */
 static void grow_if_due(struct flow_table *table)
 {
@@ -133,10 +136,13 @@ static void grow_if_due(struct flow_table *table)
 		move_buckets(table, MOVE_AT_ONCE);
 		return;
 	}
-	if (now->entries * 4ull >= room * 3 && buckets < MAX_BUCKETS)
-		buckets *= 2;
-	else if (now->passed <= buckets / 8 || now->entries * 2ull > room)
+	if (now->entries * 4ull < room * 3 && now->passed <= buckets / 8)
 		return;
+	if (now->entries * 2ull > room) {
+		if (buckets >= MAX_BUCKETS)
+			return;
+		buckets *= 2;
+	}
 	bucket = new_buckets(buckets);
 	if (!bucket)
 		return;

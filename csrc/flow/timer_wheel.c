@@ -46,8 +46,6 @@ void wheel_file(struct wheel *wheel, struct flow_table *table, uint32_t number, 
 	uint64_t tick = (deadline_ns >> WHEEL_TICK_SHIFT) + 1, ahead;
 	int level = 0;
 
-	if (!wheel->count && !wheel->tick)
-		wheel->tick = tick > 1 ? tick - 1 : 1; /* the first entry starts the clock */
 	if (tick < wheel->tick)
 		tick = wheel->tick;
 	ahead = tick - wheel->tick;

@@ -73,8 +73,8 @@ static void explain(const char *text, int linktype, const char *why, char *err, 
 {
 	size_t at = error_position(text, linktype);
 
-	snprintf(err, errlen, "bad filter \"%s\": %s, at or after column %zu (\"%.20s\"); the syntax is pcap-filter(7)", text,
-	         why, at + 1, text + at);
+	snprintf(err, errlen, "bad filter: %s, at or after column %zu (\"%.20s\") of \"%.200s\"; the syntax is pcap-filter(7)",
+	         why, at + 1, text + at, text);
 }
 
 int filter_compile(struct filter **filter, const char *text, int linktype, char *err, size_t errlen)

@@ -30,6 +30,23 @@ static void sockets_changed(struct mos_context *ctx)
 	}
 }
 
+/* Take closed sockets out; flows keep the tables they inherited. */
+static void sockets_purge(struct mos_context *ctx)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < ctx->sockets; i++) {
+		if (ctx->socket[i]->closed)
+			mon_socket_free(ctx, ctx->socket[i]);
+		else
+			ctx->socket[kept++] = ctx->socket[i];
+	}
+	if (kept == ctx->sockets)
+		return;
+	ctx->sockets = kept;
+	sockets_changed(ctx);
+}
+
 int64_t mos_socket(struct mos_context *ctx, int domain, int type)
 {
 	struct mon_socket *socket;
@@ -41,6 +58,8 @@ int64_t mos_socket(struct mos_context *ctx, int domain, int type)
 		return context_fail(ctx, -EAFNOSUPPORT, "domain %d: give AF_INET, AF_INET6 or AF_UNSPEC", domain);
 	if (type != MOS_SOCK_MONITOR_STREAM && type != MOS_SOCK_MONITOR_RAW)
 		return context_fail(ctx, -EINVAL, "type %d: give MOS_SOCK_MONITOR_STREAM or MOS_SOCK_MONITOR_RAW", type);
+	if (!ctx->running)
+		sockets_purge(ctx);
 	if (ctx->sockets == MAX_SOCKETS)
 		return context_fail(ctx, -ENFILE, "a context has at most %d sockets", MAX_SOCKETS);
 	socket = calloc(1, sizeof *socket);
@@ -51,8 +70,8 @@ int64_t mos_socket(struct mos_context *ctx, int domain, int type)
 	socket->domain = domain;
 	socket->type = type;
 	socket->buffer[0] = socket->buffer[1] = BUFFER_UNSET;
+	socket->id = ++ctx->last_socket_id;
 	ctx->socket[ctx->sockets++] = socket;
-	socket->id = ctx->sockets;
 	sockets_changed(ctx);
 	return socket->id;
 }
@@ -79,7 +98,7 @@ int mos_close(struct mos_context *ctx, int64_t sock)
 		return rc;
 	socket = mon_socket_find(ctx, sock);
 	if (socket) {
-		socket->closed = true; /* freed with the context: flows still name it */
+		socket->closed = true; /* freed when no loop over the sockets can be under way */
 		sockets_changed(ctx);
 		return 0;
 	}
@@ -88,9 +107,53 @@ int mos_close(struct mos_context *ctx, int64_t sock)
 	return close_flow_socket(ctx, flow, index);
 }
 
-int mos_bind_filter(struct mos_context *ctx, int64_t sock, int kind, const char *text)
+int mos_socktype(struct mos_context *ctx, int64_t sock)
 {
-	struct filter *filter = NULL, **slot;
+	struct mon_socket *socket;
+	struct flow *flow;
+	uint32_t index;
+	int rc = context_check(ctx);
+
+	if (rc)
+		return rc;
+	socket = mon_socket_find(ctx, sock);
+	if (socket)
+		return socket->type;
+	return flow_sock_find(ctx, sock, &flow, &index) ? MOS_SOCK_MONITOR_STREAM_ACTIVE : bad_socket(ctx, sock);
+}
+
+static int compile(struct mos_context *ctx, struct filter **filter, const char *text, int linktype)
+{
+	*filter = NULL;
+	return text ? filter_compile(filter, text, linktype, ctx->error_text, ERROR_TEXT) : 0;
+}
+
+static void replace(struct filter **slot, struct filter *filter)
+{
+	filter_free(*slot);
+	*slot = filter;
+}
+
+static int bind_stream(struct mos_context *ctx, struct mon_socket *socket, const char *syn, const char *orphan)
+{
+	struct filter *syn_filter, *orphan_filter;
+	int rc = compile(ctx, &syn_filter, syn, LINKTYPE_RAW_IP);
+
+	if (rc)
+		return rc;
+	rc = compile(ctx, &orphan_filter, orphan, LINKTYPE_RAW_IP);
+	if (rc) {
+		filter_free(syn_filter);
+		return rc;
+	}
+	replace(&socket->syn, syn_filter);
+	replace(&socket->orphan, orphan_filter);
+	return 0;
+}
+
+int mos_bind_filters(struct mos_context *ctx, int64_t sock, const char *syn, const char *orphan, const char *raw)
+{
+	struct filter *raw_filter;
 	struct mon_socket *socket;
 	int rc = context_check(ctx);
 
@@ -99,20 +162,17 @@ int mos_bind_filter(struct mos_context *ctx, int64_t sock, int kind, const char 
 	socket = mon_socket_find(ctx, sock);
 	if (!socket)
 		return bad_socket(ctx, sock);
-	if ((kind == MOS_FILTER_RAW) != (socket->type == MOS_SOCK_MONITOR_RAW))
-		return context_fail(ctx, -ENOPROTOOPT, kind == MOS_FILTER_RAW
-		                                               ? "raw_pkt_filter belongs to a MOS_SOCK_MONITOR_RAW socket"
-		                                               : "stream filters belong to a MOS_SOCK_MONITOR_STREAM socket");
-	if (text) {
-		rc = filter_compile(&filter, text, kind == MOS_FILTER_RAW ? LINKTYPE_ETHERNET : LINKTYPE_RAW_IP,
-		                    ctx->error_text, ERROR_TEXT);
-		if (rc)
-			return rc;
+	if (socket->type == MOS_SOCK_MONITOR_STREAM) {
+		if (raw)
+			return context_fail(ctx, -ENOPROTOOPT, "raw_pkt_filter belongs to a MOS_SOCK_MONITOR_RAW socket");
+		return bind_stream(ctx, socket, syn, orphan);
 	}
-	slot = kind == MOS_FILTER_RAW ? &socket->raw : kind == MOS_FILTER_SYN ? &socket->syn : &socket->orphan;
-	filter_free(*slot);
-	*slot = filter;
-	return 0;
+	if (syn || orphan)
+		return context_fail(ctx, -ENOPROTOOPT, "stream filters belong to a MOS_SOCK_MONITOR_STREAM socket");
+	rc = compile(ctx, &raw_filter, raw, LINKTYPE_ETHERNET);
+	if (!rc)
+		replace(&socket->raw, raw_filter);
+	return rc;
 }
 
 /* Spec section 2, the table of events and hooks; bits by hook. */

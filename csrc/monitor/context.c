@@ -39,9 +39,13 @@ int context_check(struct mos_context *ctx)
 	return 0;
 }
 
-int mos_check(struct mos_context *ctx)
+int mos_check(struct mos_context *ctx, int idle)
 {
-	return context_check(ctx);
+	int rc = context_check(ctx);
+
+	if (!rc && idle && ctx->running)
+		rc = context_fail(ctx, -EBUSY, "the loop of this context is running; this cannot be done inside a callback");
+	return rc;
 }
 
 void mos_config_defaults(struct mos_config *config)
@@ -220,7 +224,7 @@ static int turn(struct mos_context *ctx)
 int mos_run(struct mos_context *ctx, uint64_t slice_ns)
 {
 	uint64_t end;
-	int rc = context_check(ctx);
+	int rc = mos_check(ctx, true);
 
 	if (rc)
 		return MOS_RUN_ERROR;
@@ -229,6 +233,7 @@ int mos_run(struct mos_context *ctx, uint64_t slice_ns)
 		return MOS_RUN_ERROR;
 	}
 	ctx->stopping = false;
+	ctx->running = true;
 	end = clock_monotonic_ns() + slice_ns;
 	do {
 		rc = turn(ctx);
@@ -238,6 +243,7 @@ int mos_run(struct mos_context *ctx, uint64_t slice_ns)
 			source_idle(ctx, slice_ns);
 	} while (rc == MOS_RUN_MORE && ctx->rows.len < ROWS_FULL && clock_monotonic_ns() < end);
 	ctx->host->leave(ctx);
+	ctx->running = false;
 	return rc;
 }
 
@@ -309,17 +315,13 @@ static int finish_flows(struct mos_context *ctx, int reason)
 	return MOS_RUN_END;
 }
 
-int mos_finish(struct mos_context *ctx, int reason)
+static int finish(struct mos_context *ctx, int reason)
 {
-	int rc = context_check(ctx);
+	int rc;
 
-	if (rc)
-		return MOS_RUN_ERROR;
 	ctx->stopping = false;
-	if (!bytes_end_burst(ctx)) {
-		ctx->host->leave(ctx);
+	if (!bytes_end_burst(ctx))
 		return MOS_RUN_STOPPED;
-	}
 	if (!ctx->finish && list_flows(ctx)) {
 		context_fail(ctx, -ENOMEM, "no memory to list the flows that are left");
 		return MOS_RUN_ERROR;
@@ -330,6 +332,18 @@ int mos_finish(struct mos_context *ctx, int reason)
 		ctx->finish = NULL;
 		source_close(ctx);
 	}
+	return rc;
+}
+
+int mos_finish(struct mos_context *ctx, int reason)
+{
+	int rc;
+
+	if (mos_check(ctx, true))
+		return MOS_RUN_ERROR;
+	ctx->running = true;
+	rc = finish(ctx, reason);
 	ctx->host->leave(ctx);
+	ctx->running = false;
 	return rc;
 }

@@ -47,6 +47,8 @@ struct mos_context {
 
 	struct mon_socket *socket[MAX_SOCKETS];
 	uint32_t sockets;
+	int64_t last_socket_id;
+	bool running; /* inside mos_run() or mos_finish() */
 	bool has_raw, has_orphan;    /* some socket may want raw packets / orphans */
 	struct watch_set *last_set;  /* the set made last, for flows that match the same sockets */
 	uint64_t last_matched;

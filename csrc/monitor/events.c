@@ -17,7 +17,8 @@ static void run_watch(struct mos_context *ctx, const struct flow *flow, const st
 	if (watch->closed || watch->stopped >> side & 1)
 		return;
 	events &= watch->table->wanted[hook];
-	while (events) {
+	/* a callback may close its socket: nothing comes with an id that is closed */
+	while (events && !flow->set->watch[index].closed) {
 		enum ev ev = (enum ev)__builtin_ctz(events);
 
 		events &= events - 1;

@@ -104,6 +104,17 @@ static void take_orphan(struct mos_context *ctx, const struct mos_pkt *pkt, enum
 	}
 }
 
+/* What is no IP packet, or a broken one, is an orphan to raw sockets that ask for everything. */
+static void take_undecoded(struct mos_context *ctx, const struct mos_pkt *pkt)
+{
+	if (ctx->has_orphan && pkt->reason != MOS_CNT_IGNORED_FRAGMENT && run_orphan(ctx, pkt)) {
+		ctx->counter[MOS_CNT_DELIVERED_ORPHAN_OTHER]++;
+		ctx->counter[MOS_CNT_DELIVERED]++;
+	} else {
+		ctx->counter[pkt->reason]++;
+	}
+}
+
 static void raise_errors(struct mos_context *ctx, struct segment *segment, enum event_order order)
 {
 	for (uint8_t i = 0; i < segment->errors; i++)
@@ -354,6 +365,6 @@ void pipeline_packet(struct mos_context *ctx, struct mos_pkt *pkt)
 	else if (pkt->kind == PKT_OTHER)
 		take_orphan(ctx, pkt, MOS_CNT_DELIVERED_ORPHAN_OTHER);
 	else
-		ctx->counter[pkt->reason]++;
+		take_undecoded(ctx, pkt);
 	ctx->pkt = NULL;
 }

@@ -74,7 +74,6 @@ struct watch_set *watch_set_new(struct mos_context *ctx, uint64_t matched)
 	for (; matched; matched &= matched - 1, watch++) {
 		struct mon_socket *socket = ctx->socket[__builtin_ctzll(matched)];
 
-		watch->socket = socket;
 		watch->table = event_table_ref(socket->table);
 		watch->stopped = socket->stopped;
 		memcpy(watch->buffer, socket->buffer, sizeof watch->buffer);
@@ -119,9 +118,10 @@ uint32_t watch_set_buffer(const struct mos_context *ctx, const struct watch_set 
 
 struct mon_socket *mon_socket_find(struct mos_context *ctx, int64_t id)
 {
-	if (id < 1 || id > ctx->sockets || ctx->socket[id - 1]->closed)
-		return NULL;
-	return ctx->socket[id - 1];
+	for (uint32_t i = 0; i < ctx->sockets; i++)
+		if (ctx->socket[i]->id == id)
+			return ctx->socket[i]->closed ? NULL : ctx->socket[i];
+	return NULL;
 }
 
 bool flow_sock_find(struct mos_context *ctx, int64_t id, struct flow **flow, uint32_t *index)

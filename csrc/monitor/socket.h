@@ -32,7 +32,6 @@ struct mon_socket {
 };
 
 struct watch {
-	struct mon_socket *socket;
 	struct event_table *table;
 	int64_t buffer[2];
 	uint8_t overlap[2];

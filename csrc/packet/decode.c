@@ -114,10 +114,11 @@ static int decode_other_link(const struct mos_pkt *pkt, struct walk *walk)
 	}
 }
 
-/* The IP packet's own length counts: what follows it is padding, what the frame lacks was cut off. */
+/* The IP packet's own length counts: what follows it is padding.  A frame whose wire length is shorter had no more. */
 static inline void clip(struct walk *walk, uint32_t ip_end)
 {
-	walk->wire_end = ip_end;
+	if (ip_end < walk->wire_end)
+		walk->wire_end = ip_end;
 	if (walk->wire_end < walk->end)
 		walk->end = walk->wire_end;
 }

@@ -230,7 +230,7 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     report = examine()
     if options.json:
-        print(json.dumps(report.as_dict(), indent=2))  # noqa: T201 - the output of the command
+        print(json.dumps(report.as_dict(), indent=2))
     else:
         print_text(report)
     return 0 if report.captures else 1

@@ -22,7 +22,9 @@ _HEAD = (
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mos flows", description="One row per TCP connection, written when it is over.")
+    parser = argparse.ArgumentParser(
+        prog="mos flows", description="One row per TCP connection, written when it is over."
+    )
     parser.add_argument("files", nargs="+", metavar="FILE", help='captures, merged by time; "-" is standard input')
     parser.add_argument("-f", "--filter", help="which connections: pcap-filter syntax, on their first SYN")
     parser.add_argument("--hash", action="store_true", help="add the SHA-256 of each direction's delivered stream")

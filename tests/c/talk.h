@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "live.h"
+#include "tcp/seq.h"
 #include "tcp/tcp_judge.h"
 #include "tcp/tcp_receiver.h"
 #include "tcp/tcp_sender.h"
