@@ -81,17 +81,14 @@ class Context:
             if each_slice is not None:
                 each_slice()
             if rc == lib.MOS_RUN_ERROR:
-                self._input_failed()
+                self._broken = SourceError(errno.EIO, text(lib.mos_error_text(self.pointer)))
             if rc == lib.MOS_RUN_STOPPED:
                 return
-            if rc == lib.MOS_RUN_END:
+            if rc in (lib.MOS_RUN_END, lib.MOS_RUN_ERROR):
                 self.finish(lib.MOS_END_EOF)
-
-    def _input_failed(self) -> None:
-        check(lib.mos_check(self.pointer, True), self.pointer)
-        error = SourceError(errno.EIO, text(lib.mos_error_text(self.pointer)))
-        self.finish(lib.MOS_END_EOF)
-        raise error
+        if self._broken is not None:
+            error, self._broken = self._broken, None
+            raise error
 
     def rows_on(self, *, as_json: bool = True, hashes: bool = False) -> None:
         """Have one row rendered per flow, as it leaves the table; before the loop runs.
@@ -136,6 +133,7 @@ class Context:
             raise stops or first
 
     log_only = False
+    _broken: SourceError | None = None
     _each_slice: Callable[[], object] | None = None
 
     def counters(self) -> dict[str, int]:
@@ -144,11 +142,24 @@ class Context:
             return dict(self.last_counters)
         return {text(lib.mos_counter_name(i)): lib.mos_counter(self.pointer, i) for i in range(lib.MOS_CNT_COUNTERS)}
 
+    def _finish_all(self) -> None:
+        """Run every CONN_END that is left, also when some raise; then raise the first exception."""
+        first: BaseException | None = None
+        while not self.finished:
+            try:
+                self.finish(lib.MOS_END_SHUTDOWN)
+            except BaseException as error:  # noqa: BLE001 - it is raised again below
+                if first is not None:
+                    _log.error("callback raised", exc_info=error)
+                first = first or error
+        if first is not None:
+            raise first
+
     def destroy(self) -> None:
         """End what runs (callbacks included), and free everything."""
         check(lib.mos_check(self.pointer, True), self.pointer)
         try:
-            self.finish(lib.MOS_END_SHUTDOWN)
+            self._finish_all()
         finally:
             self.last_counters = self.counters()
             notice = text(lib.mos_source_notice(self.pointer))

@@ -64,7 +64,8 @@ def mtcp_init(config: str | os.PathLike[str] | None = None, *, source: Source | 
     network interface.  Raises ConfigError (a ValueError) or OSError.
     """
     found = _config.read(config) if config is not None else {}
-    source = found.pop("source", None) if source is None else source
+    named = found.pop("source", None)
+    source = named if source is None else source
     if source is not None and not isinstance(source, (str, os.PathLike, list, tuple)):
         msg = f"source={source!r}: give a path, a list of paths, or the name of an interface"
         raise TypeError(msg)

@@ -63,9 +63,7 @@ class LastPacket:
     @property
     def payload(self) -> bytes:
         """The captured bytes of the TCP payload; b"" when there is none."""
-        if not self._raw.payload_captured:
-            return b""
-        return self._bytes(self._raw.payload_offset, self._raw.payload_captured)
+        return self._bytes(self._raw.payload_offset if self._raw.payload_captured else 0, self._raw.payload_captured)
 
     @property
     def kind(self) -> str:

@@ -71,9 +71,12 @@ def test_every_segment_class_is_described() -> None:
 
 
 def test_every_counter_is_described() -> None:
-    """One row each."""
-    rows = re.findall(r"^\| `(\w+)` \|", read("counters.md"), re.MULTILINE)
-    assert sorted(rows) == sorted(names("mos_counter", lib.mos_counter_name))
+    """One row each, with the sentence that the core has for it."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", read("counters.md"), re.MULTILINE))
+    found = names("mos_counter", lib.mos_counter_name)
+    assert sorted(rows) == sorted(found)
+    sentences = {name: text(lib.mos_counter_text(number)) for number, name in enumerate(found)}
+    assert [name for name in found if not rows[name].startswith(sentences[name])] == []
 
 
 def option_rows() -> dict[str, tuple[str, str]]:

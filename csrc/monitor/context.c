@@ -307,7 +307,7 @@ static int finish_flows(struct mos_context *ctx, int reason)
 		if (!(flow->flags & FLOW_ENDED))
 			flow_end(ctx, flow, (enum mos_end_reason)reason);
 		flow_remove(ctx, flow);
-		if (ctx->stopping)
+		if (ctx->stopping && ctx->finish_next < ctx->finish_count)
 			return MOS_RUN_STOPPED;
 		if (ctx->rows.len >= ROWS_FULL)
 			return MOS_RUN_MORE;
