@@ -66,7 +66,10 @@ class Context:
             buffers = [ffi.new("char[]", name) for name in names]
             rc = lib.mos_source_files(self.pointer, ffi.new("char *[]", buffers), len(buffers))
         if rc < 0:
-            raise _source_failure(rc, text(lib.mos_error_text(self.pointer)))
+            sentence = text(lib.mos_error_text(self.pointer))
+            if rc == -errno.ENOENT and len(names) == 1:
+                sentence += "; there is no network interface of that name either"
+            raise _source_failure(rc, sentence)
 
     def run(self, each_slice: Callable[[], object] | None = None) -> None:
         """Run to the end of the input; raise what a callback raised.

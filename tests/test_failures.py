@@ -26,8 +26,7 @@ import mos
 DEMO = DATA / "demo.pcap"
 DEMO_PACKETS = 689
 EXAMPLE = ROOT / "examples" / "rexmit_monitor.py"
-STOP_WITHIN = 0.1  # seconds, specification section 2
-STOP_NOISY = 0.3  # what a busy machine may add
+STOP_WITHIN = 0.3  # seconds: the specification's 100 ms, the end of the interpreter, and a busy machine
 
 
 def join(path: Path, callback: Callable[..., object], event: int = 0, hook: int = 0, **options: object) -> dict[str, int]:
@@ -361,6 +360,7 @@ def stopped(process: subprocess.Popen[bytes]) -> tuple[float, bytes, bytes]:
     drain.start()
     process.wait(10)
     took = time.monotonic() - begin
+    print(f"ended {took * 1000:.0f} ms after SIGINT")
     drain.join(10)
     assert process.stderr is not None
     return took, out[0], process.stderr.read()
@@ -372,7 +372,7 @@ def check_stop(took: float, out: bytes, code: int, err: bytes) -> dict[str, int]
     assert err == b""
     summary: dict[str, int] = json.loads(out.splitlines()[-1])
     assert summary.pop("type") == "summary"
-    assert took < STOP_WITHIN + STOP_NOISY, f"{took:.3f} s"
+    assert took < STOP_WITHIN, f"{took:.3f} s"
     return summary
 
 
@@ -396,7 +396,7 @@ def test_interrupt_endless_pipe() -> None:
         feeding.join(10)
     summary = check_stop(took, out, process.returncode, err)
     assert summary["rexmits"] >= 1000
-    assert summary["packets"] == summary["rexmits"] + 4
+    assert summary["packets"] - summary["rexmits"] in (4, 5), "one callback may have been cut short"
 
 
 def feed(pipe: io.BufferedWriter) -> None:
@@ -441,7 +441,19 @@ sys.argv[1:] = ["--json", {capture!r}]
 sys.exit(rexmit_monitor.main())
 """
 BUSY = SLOW.replace("time.sleep(0.01)", "end = time.monotonic() + 0.01\n    while time.monotonic() < end: pass")
-QUIET = SLOW.replace("time.sleep(0.01)\n    plain(self, *args)", "pass")
+NO_CALLBACKS = """
+import sys, mos
+print("running")
+while True:
+    mos.mtcp_init(source={capture!r})
+    m = mos.mtcp_create_context(0)
+    mos.mtcp_socket(m, 0, mos.MOS_SOCK_MONITOR_STREAM)
+    try:
+        mos.mtcp_app_join(m)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    mos.mtcp_destroy()
+"""
 
 
 @pytest.mark.parametrize("script", [SLOW, BUSY], ids=["sleeping", "busy"])
@@ -458,20 +470,21 @@ def test_interrupt_capture_with_slow_callback(tmp_path: Path, script: str) -> No
         took, out, err = stopped(process)
     summary = check_stop(took, out, process.returncode, err)
     assert 10 <= summary["rexmits"] < 200
-    assert summary["packets"] == summary["rexmits"] + 4
+    assert summary["packets"] - summary["rexmits"] in (4, 5), "one callback may have been cut short"
 
 
 def test_interrupt_without_callbacks(tmp_path: Path) -> None:
     """SIGINT while the core runs through a capture and nothing calls Python."""
     path, some = tmp_path / "large.pcap", endless()
     chunk = b"".join(next(some) for _ in range(100))
-    code = QUIET.replace("rexmit_monitor.main()", "[rexmit_monitor.main() for _ in range(10**9)][0]")
     path.write_bytes(chunk)
-    with start("-c", code.format(folder=str(EXAMPLE.parent), capture=str(path))) as process:
+    with start("-c", NO_CALLBACKS.format(capture=str(path))) as process:
         assert process.stdout is not None
         process.stdout.readline()
+        time.sleep(0.2)
         took, _out, _err = stopped(process)
-    assert took < STOP_WITHIN + STOP_NOISY
+    assert process.returncode in (130, -signal.SIGINT, 1)
+    assert took < STOP_WITHIN
 
 
 def test_interrupt_loses_nothing() -> None:

@@ -138,8 +138,7 @@ static void apply(struct mos_context *ctx, struct flow *flow)
 			stream->rmem = watch_set_buffer(ctx, flow->set, side);
 			continue;
 		}
-		stream_free(stream, &ctx->pool);
-		flow->cold->half[!side].stream = NULL;
+		bytes_switch_off(ctx, flow, side);
 	}
 }
 

@@ -48,6 +48,7 @@ int64_t mos_readable(struct mos_context *ctx, int64_t sock, int side, uint64_t *
 	reader = flow_reader(flow, index);
 	if (!reader)
 		return context_fail(ctx, -ENOMEM, "no memory for the reading position");
+	reader->at[side] = rel_max(reader->at[side], stream->start);
 	rc = step_over(ctx, stream, &reader->at[side], missed);
 	return rc ? rc : (int64_t)stream_run(stream, reader->at[side], stream->next);
 }
@@ -121,7 +122,7 @@ int mos_getbufferinfo(struct mos_context *ctx, int64_t sock, int side, struct mo
 	*info = (struct mos_buffer_info){.init_seq = flow->half[!side].isn + 1};
 	if (!stream)
 		return 0;
-	info->last_byte_read = flow->cold->reader ? (uint64_t)flow->cold->reader[index].at[side] - 1 : 0;
+	info->last_byte_read = (uint64_t)rel_max(flow->cold->reader ? flow->cold->reader[index].at[side] : 1, stream->start) - 1;
 	info->next_byte_expected = (uint64_t)stream->next - 1;
 	info->last_byte_received = (uint64_t)stream->top - 1;
 	return 0;

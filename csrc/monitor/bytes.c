@@ -15,7 +15,7 @@ int64_t bytes_unread_from(const struct flow *flow, int side)
 	for (uint32_t i = 0; i < flow->set->count; i++)
 		if (watch_reads(&flow->set->watch[i], side))
 			lowest = rel_min(lowest, cold->reader ? cold->reader[i].at[side] : 1);
-	return lowest;
+	return rel_max(lowest, cold->half[!side].stream->start);
 }
 
 static uint8_t overlap_policy(const struct flow *flow, int side)
@@ -108,17 +108,36 @@ static void raise_error(struct mos_context *ctx, struct flow *flow, int side, en
 	event_error(ctx, flow, &error, order_for(side));
 }
 
-/* Unread bytes beyond rmem_size are lost to slow readers; ERROR comes first, so they may still peek. */
-static void check_overrun(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side, int64_t next)
+static bool is_overrun(const struct flow *flow, const struct stream *stream, int side)
 {
-	int64_t keep = next - stream->rmem;
+	return stream->next - bytes_unread_from(flow, side) > stream->rmem;
+}
 
-	if (bytes_unread_from(flow, side) >= keep)
-		return;
-	raise_error(ctx, flow, side, MOS_ERR_BUFFER_OVERRUN, bytes_unread_from(flow, side),
-	            (uint64_t)(keep - bytes_unread_from(flow, side)));
-	if (bytes_unread_from(flow, side) < keep)
-		stream->base = rel_max(stream->base, rel_min(keep, stream->next));
+static void run_new_data(struct mos_context *ctx, struct flow *flow, int side)
+{
+	flow->cold->half[!side].stream->pending = false;
+	event_dispatch(ctx, flow, AT_NULL, side, EV_BIT(EV_NEW_DATA), order_for(side));
+}
+
+/*
+ * Before more becomes readable: what is unread beyond rmem_size is lost to slow readers.  Readers
+ * at MOS_NULL get their turn first, whatever the burst size, and ERROR comes before the loss, so
+ * its callback may still peek.  A callback may also switch the stream off: false then.
+ */
+static bool check_overrun(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side)
+{
+	struct half_cold *cold = &flow->cold->half[!side];
+
+	if (stream->pending)
+		run_new_data(ctx, flow, side);
+	if (cold->stream == stream && is_overrun(flow, stream, side))
+		raise_error(ctx, flow, side, MOS_ERR_BUFFER_OVERRUN, bytes_unread_from(flow, side),
+		            (uint64_t)(stream->next - stream->rmem - bytes_unread_from(flow, side)));
+	if (cold->stream != stream)
+		return false;
+	if (is_overrun(flow, stream, side))
+		stream->base = rel_max(stream->base, stream->next - stream->rmem);
+	return true;
 }
 
 /* Move the readable edge; true when bytes became readable. */
@@ -128,8 +147,9 @@ static bool advance(struct mos_context *ctx, struct flow *flow, struct stream *s
 
 	if (edge <= from)
 		return false;
-	if (flow->set->read[side] && edge - stream->base > stream->rmem)
-		check_overrun(ctx, flow, stream, side, edge);
+	if (flow->set->read[side] && from - stream->base > stream->rmem && is_overrun(flow, stream, side) &&
+	    !check_overrun(ctx, flow, stream, side))
+		return false;
 	if (!stream_advance(stream, edge))
 		return false;
 	if (ctx->rows.hash)
@@ -275,12 +295,6 @@ void bytes_skip_gaps(struct mos_context *ctx, struct flow *flow, uint64_t now_ns
 	}
 }
 
-static void run_new_data(struct mos_context *ctx, struct flow *flow, int side)
-{
-	flow->cold->half[!side].stream->pending = false;
-	event_dispatch(ctx, flow, AT_NULL, side, EV_BIT(EV_NEW_DATA), order_for(side));
-}
-
 static bool is_pending(const struct flow *flow, int side)
 {
 	return flow->cold && flow->cold->half[!side].stream && flow->cold->half[!side].stream->pending;
@@ -324,10 +338,30 @@ static bool run_due_data(struct mos_context *ctx)
 	return true;
 }
 
+void bytes_switch_off(struct mos_context *ctx, struct flow *flow, int side)
+{
+	struct stream *stream = flow->cold->half[!side].stream;
+
+	flow->cold->half[!side].stream = NULL;
+	stream->retired = ctx->retired;
+	ctx->retired = stream;
+}
+
+void bytes_free_retired(struct mos_context *ctx)
+{
+	while (ctx->retired) {
+		struct stream *stream = ctx->retired;
+
+		ctx->retired = stream->retired;
+		stream_free(stream, &ctx->pool);
+	}
+}
+
 bool bytes_end_burst(struct mos_context *ctx)
 {
 	if (!run_due_data(ctx))
 		return false;
+	bytes_free_retired(ctx);
 	for (uint32_t i = 0; i < ctx->unsettled.count; i++) {
 		const struct due *due = &ctx->unsettled.due[i];
 		struct flow *flow = due_flow(ctx, due);

@@ -30,6 +30,12 @@ void bytes_flush(struct mos_context *ctx, struct flow *flow);
  */
 bool bytes_end_burst(struct mos_context *ctx);
 
+/* Take the stream of what `side` receives from the flow; it is freed when nobody can hold it. */
+void bytes_switch_off(struct mos_context *ctx, struct flow *flow, int side);
+
+/* Free the streams that were switched off. */
+void bytes_free_retired(struct mos_context *ctx);
+
 /* The lowest position that some reader of `side` has not read. */
 int64_t bytes_unread_from(const struct flow *flow, int side);
 

@@ -147,6 +147,7 @@ void mos_context_destroy(struct mos_context *ctx)
 		return;
 	source_close(ctx);
 	drop_flows(ctx);
+	bytes_free_retired(ctx);
 	watch_set_unref(ctx, ctx->last_set);
 	for (uint32_t i = 0; i < ctx->sockets; i++)
 		mon_socket_free(ctx, ctx->socket[i]);

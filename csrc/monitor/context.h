@@ -66,6 +66,7 @@ struct mos_context {
 	bool ending;                  /* inside CONN_END */
 
 	struct rows rows;
+	struct stream *retired; /* switched off inside a callback: freed when the burst is over */
 	struct due_list new_data, unsettled;
 	uint32_t *finish; /* numbers of the flows to end, by serial */
 	uint32_t finish_count, finish_next;

@@ -124,6 +124,11 @@ static char *put_json(char *at, const struct mos_flow_figures *figures, const st
 	return put_text(at, "}\n", 2);
 }
 
+static void endpoint(char text[80], const char *host, unsigned port)
+{
+	snprintf(text, 80, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+}
+
 /* For people: one line, the same width for most flows. */
 static char *put_line(char *at, const struct mos_flow_figures *figures)
 {
@@ -134,8 +139,8 @@ static char *put_line(char *at, const struct mos_flow_figures *figures)
 	for (int i = 0; i < 2; i++)
 		again[i] = figures->dir[i].retransmission + figures->dir[i].fast_retransmission +
 		           figures->dir[i].spurious_retransmission;
-	snprintf(client, sizeof client, "%s:%u", figures->client, figures->client_port);
-	snprintf(server, sizeof server, "%s:%u", figures->server, figures->server_port);
+	endpoint(client, figures->client, figures->client_port);
+	endpoint(server, figures->server, figures->server_port);
 	if (figures->handshake_rtt_ns != NOT_MEASURED)
 		snprintf(rtt, sizeof rtt, "%.3f ms", (double)figures->handshake_rtt_ns / 1e6);
 	at += sprintf(at, "%-24s %-24s %9.3f s %12s %8llu %8llu %12llu %12llu %6llu %6llu  %s\n", client, server,

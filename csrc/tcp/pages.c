@@ -14,7 +14,7 @@ void page_pool_init(struct page_pool *pool, uint64_t max_bytes)
 	*pool = (struct page_pool){.max = max_bytes >> PAGE_SHIFT};
 }
 
-static void *pool_take(struct page_pool *pool)
+void *page_pool_take(struct page_pool *pool)
 {
 	void *page = pool->free_list;
 
@@ -33,7 +33,7 @@ static void *pool_take(struct page_pool *pool)
 	return page;
 }
 
-static void pool_give(struct page_pool *pool, void *page)
+void page_pool_give(struct page_pool *pool, void *page)
 {
 	pool->used--;
 	live_add(&live_objects.pages, -1);
@@ -102,7 +102,7 @@ static int fill_slots(struct pages *pages, struct page_pool *pool, int64_t at, s
 	for (int64_t number = from; number <= to; number++) {
 		uint8_t **page = slot(pages, number);
 
-		if (!*page && !(*page = pool_take(pool)))
+		if (!*page && !(*page = page_pool_take(pool)))
 			return -ENOMEM;
 	}
 	return 0;
@@ -186,7 +186,7 @@ void pages_release(struct pages *pages, struct page_pool *pool, int64_t at)
 		uint8_t *page = pages->page[pages->head];
 
 		if (page)
-			pool_give(pool, page);
+			page_pool_give(pool, page);
 		pages->head++;
 		pages->first++;
 		pages->count--;

@@ -28,9 +28,12 @@ struct pages {
 
 void page_pool_init(struct page_pool *pool, uint64_t max_bytes);
 void page_pool_free(struct page_pool *pool);
+/* PAGE_BYTES bytes, aligned for any type; NULL when memory or the cap is out. */
+void *page_pool_take(struct page_pool *pool);
+void page_pool_give(struct page_pool *pool, void *page);
 
 int pages_write(struct pages *pages, struct page_pool *pool, int64_t at, const uint8_t *data, size_t len);
-/* Bytes that were never written read as zero. */
+/* Positions without a page read as zero; the rest of a page that was written to is undefined. */
 void pages_read(const struct pages *pages, int64_t at, uint8_t *data, size_t len);
 /* A pointer to the byte at `at` and how many follow it in its page; 0 if there is no page. */
 size_t pages_view(const struct pages *pages, int64_t at, const uint8_t **data);

@@ -11,7 +11,7 @@ struct stream *stream_new(int64_t at)
 	struct stream *stream = calloc(1, sizeof *stream);
 
 	if (stream)
-		stream->base = stream->next = stream->top = at;
+		stream->start = stream->base = stream->next = stream->top = at;
 	return stream;
 }
 
@@ -21,6 +21,7 @@ void stream_free(struct stream *stream, struct page_pool *pool)
 		return;
 	pages_free(&stream->pages, pool);
 	ranges_free(&stream->holes);
+	seg_tree_free(&stream->held, pool);
 	free(stream->piece);
 	free(stream);
 }
@@ -157,7 +158,33 @@ void stream_conflict(const struct stream *stream, int64_t at, const uint8_t *dat
 	}
 }
 
-/* Write only where bytes are missing: the first copy stays. */
+/* The stream is whole up to here: its host has delivered what is below. */
+static int64_t whole_until(const struct stream *stream)
+{
+	return stream->next + (int64_t)stream_run(stream, stream->next, INT64_MAX);
+}
+
+/* Where the new copy of [at, end) is kept. */
+static struct overlap_win new_wins(struct stream *stream, struct page_pool *pool, int64_t at, int64_t end, bool fin)
+{
+	struct overlap_win win = {at, at};
+	int64_t edge;
+
+	if (stream->policy == MOS_OVERLAP_POLICY_LAST)
+		win.to = end;
+	if (!overlap_has_boundaries(stream->policy) || (at == stream->top && at == stream->next))
+		return win;
+	edge = whole_until(stream);
+	overlap_deliver(&stream->held, pool, edge);
+	at = rel_max(at, edge);
+	/* without memory for its boundaries the first copy stays */
+	if (at < end + fin && overlap_take(&stream->held, pool, stream->policy, edge, at, end + fin, &win))
+		win.to = win.from;
+	win.to = rel_min(win.to, end);
+	return win;
+}
+
+/* The old copy stays: write only where bytes are missing. */
 static int write_missing(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end)
 {
 	int64_t from = at;
@@ -180,19 +207,26 @@ static int write_missing(struct stream *stream, struct page_pool *pool, int64_t 
 	return 0;
 }
 
-/* Bytes below top: overlap and hole filling, by policy. */
-static int put_below(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end)
+/* The new copy stays. */
+static int write_over(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end)
 {
-	struct ranges_fill fill;
-	int rc;
+	int rc = at < end ? flatten(stream, pool) : 0;
 
-	if (stream->policy == MOS_OVERLAP_POLICY_LAST) {
-		rc = flatten(stream, pool);
-		if (!rc)
-			rc = pages_write(&stream->pages, pool, at, data, (size_t)(end - at));
-	} else {
-		rc = write_missing(stream, pool, at, data, end);
-	}
+	return rc || at >= end ? rc : pages_write(&stream->pages, pool, at, data, (size_t)(end - at));
+}
+
+/* Bytes below top: overlap and hole filling. */
+static int put_below(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end,
+                     const struct overlap_win *win)
+{
+	int64_t from = rel_min(rel_max(win->from, at), end), to = rel_min(rel_max(win->to, from), end);
+	struct ranges_fill fill;
+	int rc = write_missing(stream, pool, at, data, from);
+
+	if (!rc)
+		rc = write_over(stream, pool, from, data + (from - at), to);
+	if (!rc)
+		rc = write_missing(stream, pool, to, data + (to - at), end);
 	return rc ? rc : ranges_fill(&stream->holes, at, end, &fill);
 }
 
@@ -225,6 +259,7 @@ void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const
                 struct stream_put *put)
 {
 	int64_t end = at + len;
+	struct overlap_win win;
 	int rc = 0;
 
 	if (at < stream->base) {
@@ -233,10 +268,11 @@ void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const
 		at += skip;
 		data += skip;
 	}
+	win = new_wins(stream, pool, at, end, put->fin);
 	if (at >= end)
 		return;
 	if (at < stream->top)
-		rc = put_below(stream, pool, at, data, rel_min(end, stream->top));
+		rc = put_below(stream, pool, at, data, rel_min(end, stream->top), &win);
 	if (!rc && end > stream->top) {
 		int64_t skip = at < stream->top ? stream->top - at : 0;
 
@@ -247,12 +283,15 @@ void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const
 		put->no_memory = true;
 		stream->lost_bytes += count_lost(stream, at, end);
 	}
+	if (stream->held.root != SEG_NONE)
+		overlap_deliver(&stream->held, pool, whole_until(stream));
 }
 
 void stream_restart(struct stream *stream, struct page_pool *pool, int64_t at)
 {
 	pages_free(&stream->pages, pool);
 	ranges_free(&stream->holes);
+	seg_tree_free(&stream->held, pool);
 	stream->pieces = 0;
 	stream->base = stream->next = stream->top = at;
 }
@@ -348,6 +387,8 @@ void stream_settle(struct stream *stream, struct page_pool *pool, int64_t unread
 
 	keep = rel_min(rel_max(keep, stream->base), stream->next);
 	keep_pieces(stream, pool, keep);
+	if (stream->held.root != SEG_NONE)
+		overlap_deliver(&stream->held, pool, stream->next);
 	stream->base = rel_max(stream->base, keep);
 	pages_release(&stream->pages, pool, stream->base);
 	while ((hole = ranges_next(&stream->holes, INT64_MIN)) && hole->end <= stream->base)

@@ -14,8 +14,10 @@
 #define MOS_TCP_STREAM_H
 
 #include "../mos.h"
+#include "overlap.h"
 #include "pages.h"
 #include "ranges.h"
+#include "seg_tree.h"
 
 struct stream_piece {
 	int64_t at;
@@ -24,11 +26,13 @@ struct stream_piece {
 };
 
 struct stream {
+	int64_t start; /* reading began here; 1, or later when the side was switched on late */
 	int64_t base;  /* nothing below is stored */
 	int64_t next;  /* readable up to here */
 	int64_t top;   /* one past the highest stored byte */
 	struct ranges holes;
 	struct pages pages;
+	struct seg_tree held; /* segments that wait for a hole, for policies that ask for them */
 	struct stream_piece *piece;
 	uint32_t pieces, room;
 	uint32_t rmem;        /* unread bytes allowed */
@@ -37,6 +41,7 @@ struct stream {
 	bool dirty;           /* has pieces: in the context's list to settle */
 	bool pending;         /* NEW_DATA at MOS_NULL is due */
 	uint64_t lost_bytes;  /* found no memory */
+	struct stream *retired; /* next one that waits to be freed */
 };
 
 /* What an arriving segment met. */
@@ -44,13 +49,18 @@ struct stream_put {
 	int64_t conflict_at;    /* first byte that differs from a stored one */
 	uint64_t conflict_bytes; /* 0 = none (counted from the first difference to the run's end) */
 	bool no_memory;
+	bool fin; /* set by the caller: the segment carries FIN, which some policies count as a byte */
 };
 
 /* A stream that begins at `at`; NULL when memory is out. */
 struct stream *stream_new(int64_t at);
 void stream_free(struct stream *stream, struct page_pool *pool);
 
-/* Take a segment's bytes [at, at + len); data stays valid until stream_settle(). */
+/*
+ * Take a segment's bytes [at, at + len); data stays valid until stream_settle().
+ * Bytes that are there already: `policy` says which copy stays.  What the host has delivered is
+ * never changed, except by policy last while it is unread.
+ */
 void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, uint32_t len,
                 struct stream_put *put);
 

@@ -48,7 +48,7 @@ bool tcp_opts_timestamp(const uint8_t *option, uint32_t len, uint32_t *value)
 
 	if (len < 10)
 		return false;
-	if (len >= 12 && load_be32(option) == 0x0101080a) { /* NOP NOP timestamp: RFC 7323 appendix A */
+	if (len == 12 && load_be32(option) == 0x0101080a) { /* NOP NOP timestamp alone: RFC 7323 appendix A */
 		*value = load_be32(option + 4);
 		return true;
 	}
