@@ -29,7 +29,7 @@ def alive() -> dict[str, int]:
     """Objects of the core, by kind; nothing when it is not loaded."""
     if "mos._mos" not in sys.modules:
         return {}
-    from support import objects_alive  # noqa: PLC0415 - needs the extension
+    from support import objects_alive
 
     return {name: count for name, count in objects_alive().items() if count}
 
@@ -49,7 +49,7 @@ def data() -> Path:
 def pytest_report_header() -> list[str]:
     """Say which extension is under test; the C unit programs run without one."""
     try:
-        from mos import _mos  # noqa: PLC0415 - may be missing
+        from mos import _mos
     except ImportError as error:
         return [f"extension: cannot be imported: {error}"]
     sanitized = " (sanitizers)" if os.environ.get("MOS_TEST_SANITIZED") else ""

@@ -186,7 +186,7 @@ def check_counters(counters: dict[str, int]) -> None:
 
 def objects_alive() -> dict[str, int]:
     """What the core still holds, by kind; all 0 when every context was destroyed."""
-    from mos._ffi import ffi, lib  # noqa: PLC0415 - not part of the interface
+    from mos._ffi import ffi, lib
 
     live = ffi.new("struct mos_live_objects *")
     lib.mos_live(live)

@@ -306,9 +306,9 @@ def test_context_inside_a_callback(capture: Path) -> None:
     assert inner == [wanted.events]
 
 
-def test_contexts_in_threads(capture: Path) -> None:
+def test_contexts_in_threads() -> None:
     """Two threads run a context each at the same time."""
-    import threading  # noqa: PLC0415
+    import threading
 
     wanted, found = run(DATA / "demo.pcap"), {}
     lock = threading.Lock()
@@ -338,7 +338,7 @@ def test_forgotten_context_is_freed(capture: Path) -> None:
     m = mos.mtcp_create_context(0)
     log = Log(m)
     log.listen()
-    from mos.mtcp import _Process  # noqa: PLC0415
+    from mos.mtcp import _Process
 
     _Process.contexts.clear()
     del m, log.m
@@ -444,7 +444,11 @@ def test_time_wait_is_waited_for(tmp_path: Path) -> None:
     for options, position in (({}, 1), ({"tcp_tw_interval": 5}, 1), ({"time_wait": 60}, 2)):
         names = [e.text for e in run(path, burst=1, **options).events if e.name in ("CONN_START", "CONN_END")]
         starts = [n for n, text in enumerate(names) if text == "SND CLI CONN_START"]
-        assert names.index("RCV CLI CONN_END") < starts[1] if position == 1 else names.index("RCV CLI CONN_END") > starts[1]
+        assert (
+            names.index("RCV CLI CONN_END") < starts[1]
+            if position == 1
+            else names.index("RCV CLI CONN_END") > starts[1]
+        )
 
 
 def test_max_flows(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ and the numbers are then compared with the counters, the figures and the oracle.
 from __future__ import annotations
 
 import csv
+import hashlib
 import ipaddress
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from support import check_counters, corpus, monitor
@@ -300,6 +302,43 @@ def test_midstream_figures(name: str) -> None:
             wire += f.wire_bytes
     assert {direction: counts for direction, counts in sums.items() if counts.packets} == oracle_sums(name)
     assert wire == sum(frame.wire for frame in run.frames)
+
+
+def hashes(name: str) -> Iterator[tuple[int, Direction, str]]:
+    """First frame, direction and hash of the streams that several tools agree on."""
+    first = {stream.first_frame for stream in streams_with_syn(name)}
+    for stream in json.loads(corpus("oracle", name + ".json").read_text(encoding="utf-8"))["stream"]:
+        for side in stream["sides"] if stream["first_frame"] in first else ():
+            if side["trust"] == "high":
+                direction = ((side["src"], side["sport"]), (side["dst"], side["dport"]))
+                yield stream["first_frame"], direction, side["map"]["sha_contig"]
+
+
+@every_tcp_file
+@pytest.mark.parametrize("hook", [mos.MOS_HK_RCV, mos.MOS_NULL], ids=["RCV", "NULL"])
+def test_streams(name: str, hook: int) -> None:
+    """Delivered bytes hash to what the oracle says, where it is sure; peeked packet by packet and burst by burst."""
+    starts: dict[int, tuple[int, Direction]] = {}
+    found: dict[tuple[int, Direction], Any] = defaultdict(hashlib.sha256)
+
+    def start(m: mos.Context, sock: int, side: int, _event: int) -> None:
+        ends = mos.mtcp_getpeername(m, sock, mos.MOS_SIDE_BOTH)
+        starts[sock] = (mos.mtcp_getlastpkt(m, sock, side).number, ends)
+
+    def take(m: mos.Context, sock: int, side: int, _event: int) -> None:
+        number, (client, server) = starts[sock]
+        direction = (server, client) if side == mos.MOS_SIDE_CLI else (client, server)
+        found[number, direction].update(mos.mtcp_peek(m, sock, side))
+
+    with monitor(corpus("open", name)) as m:
+        s = mos.mtcp_socket(m, 0, mos.MOS_SOCK_MONITOR_STREAM)
+        mos.mtcp_register_callback(m, s, mos.MOS_ON_CONN_START, mos.MOS_HK_SND, start)
+        mos.mtcp_register_callback(m, s, mos.MOS_ON_CONN_NEW_DATA, hook, take)
+        while not m.finished:
+            with suppress(mos.StreamGap):
+                mos.mtcp_app_join(m)
+    for number, direction, wanted in hashes(name):
+        assert found[number, direction].hexdigest() == wanted, f"stream of frame {number}, {direction}"
 
 
 @every_file

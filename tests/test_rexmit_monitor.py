@@ -51,9 +51,8 @@ def true_rexmits(name: str) -> list[tuple[object, ...]]:
     found = []
     for flow in truth(name)["flows"]:
         for direction, receiver in (("client_to_server", "server"), ("server_to_client", "client")):
-            for frame in flow[direction]["rexmit_frames"]:
-                if frame not in AFTER_THE_END.get(name, {}):
-                    found.append((frame, *flow["client"], *flow["server"], receiver))
+            frames = [frame for frame in flow[direction]["rexmit_frames"] if frame not in AFTER_THE_END.get(name, {})]
+            found += [(frame, *flow["client"], *flow["server"], receiver) for frame in frames]
     return sorted(found, key=lambda row: row[0])
 
 
@@ -173,7 +172,7 @@ def test_usage() -> None:
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 def test_standard_input(*, packed: bool) -> None:
-    """ "-" reads a capture, also a compressed one, from a pipe."""
+    """The source "-" reads a capture, also a compressed one, from a pipe."""
     data = (DATA / "demo.pcap").read_bytes()
     assert lines("-", stdin=gzip.compress(data) if packed else data) == lines(DATA / "demo.pcap")
 

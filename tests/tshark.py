@@ -1,6 +1,6 @@
 """Put tshark's tcp.analysis marks beside mos's classes, frame by frame.
 
-    python tests/tshark.py FILE...     every frame the two see differently
+python tests/tshark.py FILE... shows every frame the two see differently.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def verdict(of: frozenset[str]) -> Verdict:
     return Verdict(kind, "duplicate_ack" in of, "zero_window" in of)
 
 
+@cache
 def frames(path: Path) -> dict[int, Frame]:
     """Every frame of a flow as mos sees it, picked up in the middle too; late segments have no callback."""
     found: dict[int, Frame] = {}

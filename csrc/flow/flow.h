@@ -84,7 +84,8 @@ struct half_cold {
 	uint64_t duplicate_ack;
 	uint64_t zero_window;
 	uint64_t gaps, gap_bytes;
-	uint64_t cut_bytes;  /* seen but not captured (snap length) */
+	uint64_t cut_bytes;  /* seen but not captured (snap length), or given up at the cap on holes */
+	int64_t forgot_start, forgot_end; /* holes given up at the cap lie in here; end 0 = none */
 	uint64_t syn_hi, fin_hi, rst_hi;
 	uint64_t hold_ns;    /* the first hole was acknowledged at this time; 0 = not */
 	uint64_t hold_packets; /* the flow's packets then */

@@ -10,6 +10,7 @@
 #include "../live.h"
 #include "bytes.h"
 #include "flow_life.h"
+#include "holes.h"
 #include "pipeline.h"
 #include "source.h"
 
@@ -148,6 +149,7 @@ void mos_context_destroy(struct mos_context *ctx)
 	source_close(ctx);
 	drop_flows(ctx);
 	bytes_free_retired(ctx);
+	holes_free(ctx);
 	watch_set_unref(ctx, ctx->last_set);
 	for (uint32_t i = 0; i < ctx->sockets; i++)
 		mon_socket_free(ctx, ctx->socket[i]);

@@ -30,6 +30,20 @@ struct due_list {
 	uint32_t count, room, next;
 };
 
+/* A hole was opened at `at` of a flow's direction. */
+struct hole_note {
+	int64_t at;
+	uint64_t since_ns;
+	uint32_t number, generation;
+	uint8_t side;
+};
+
+struct hole_queue {
+	struct hole_note *note;
+	uint32_t count, room, next;
+	uint64_t holes; /* open now, in all flows */
+};
+
 struct mos_context {
 	struct mos_config config;
 	const struct event_host *host;
@@ -39,6 +53,7 @@ struct mos_context {
 	struct flow_table table;
 	struct wheel wheel;
 	struct page_pool pool;
+	struct hole_queue holes;
 	struct decoder decoder;
 	struct frag_table fragments;
 	uint64_t now_ns;

@@ -8,6 +8,7 @@
 #include "bytes.h"
 #include "digest.h"
 #include "events.h"
+#include "holes.h"
 #include "pipeline.h"
 
 enum { LINKTYPE_RAW_IP = 101, LATE_AT_ONCE = 64 };
@@ -288,5 +289,6 @@ void flow_remove(struct mos_context *ctx, struct flow *flow)
 	watch_set_unref(ctx, flow->set);
 	flow->set = NULL;
 	ctx->counter[MOS_CNT_FLOWS_LINGERING]--;
+	holes_forget(ctx, flow);
 	flow_table_remove(&ctx->table, flow);
 }

@@ -20,6 +20,7 @@
 #include "bytes.h"
 #include "events.h"
 #include "flow_life.h"
+#include "holes.h"
 
 void pipeline_prepare(struct mos_context *ctx)
 {
@@ -154,11 +155,15 @@ static void run_segment(struct mos_context *ctx, struct flow *flow, const struct
 	int sender = flow_side_of(flow, pkt->from_hi), receiver = !sender;
 	enum event_order order = sender == MOS_SIDE_CLI ? CLIENT_FIRST : SERVER_FIRST;
 	uint32_t events = EV_BIT(EV_PKT_IN) | (first ? EV_BIT(EV_CONN_START) : 0);
+	uint64_t holes;
 
 	segment.side = sender;
 	ctx->segment = &segment;
 	tcp_judge(&segment);
+	holes = holes_of(flow, sender);
 	tcp_sender_update(&segment);
+	if (holes || segment.hole_opened)
+		holes_changed(ctx, &segment, holes);
 	if (segment.rexmit) {
 		events |= EV_BIT(EV_REXMIT);
 		ctx->counter[MOS_CNT_REXMIT]++;

@@ -85,6 +85,8 @@ uint64_t mos_counter(struct mos_context *ctx, int counter)
 		take_port_stats(ctx);
 	if (counter == MOS_CNT_STREAM_PAGES)
 		return ctx->pool.used;
+	if (counter == MOS_CNT_RANGES)
+		return ctx->holes.holes;
 	return ctx->counter[counter];
 }
 

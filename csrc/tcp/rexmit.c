@@ -40,6 +40,14 @@ static bool probe_pending(const struct segment *segment)
 	return cold && cold->half[segment->side].probe;
 }
 
+/* How many numbers of [from, to) were never seen, or lie where holes were given up at their cap. */
+static int64_t unseen(const struct half_cold *cold, int64_t from, int64_t to)
+{
+	int64_t forgotten = rel_min(to, cold->forgot_end) - rel_max(from, cold->forgot_start);
+
+	return forgotten > 0 ? to - from : ranges_missing(&cold->holes, from, to);
+}
+
 /* How many of the segment's numbers were seen before. */
 static int64_t seen_before(const struct segment *segment)
 {
@@ -52,9 +60,9 @@ static int64_t seen_before(const struct segment *segment)
 		return 1;
 	if (to <= from)
 		return 0;
-	if (!half_has_holes(flow, segment->side))
+	if (!flow->cold)
 		return to - from;
-	return to - from - ranges_missing(&flow->cold->half[segment->side].holes, from, to);
+	return to - from - unseen(&flow->cold->half[segment->side], from, to);
 }
 
 static uint8_t retransmission_class(const struct segment *segment)

@@ -40,6 +40,8 @@ struct segment {
 	int64_t edge;         /* of what the receiver had, before this segment */
 	uint8_t seg_class; /* enum mos_segment_class */
 	bool rexmit;       /* carries a number seen before */
+	bool hole_opened;     /* at hole_at, up to rel */
+	int64_t hole_at;
 	bool syn_replaced; /* a SYN/ACK with another ISN replaced the first */
 
 	/* by tcp_set_state(): bit per side */

@@ -10,8 +10,10 @@ struct stream *stream_new(int64_t at)
 {
 	struct stream *stream = calloc(1, sizeof *stream);
 
-	if (stream)
-		stream->start = stream->base = stream->next = stream->top = at;
+	if (!stream)
+		return NULL;
+	stream->start = stream->base = stream->next = stream->top = at;
+	seg_tree_init(&stream->held);
 	return stream;
 }
 
@@ -210,7 +212,8 @@ static int write_missing(struct stream *stream, struct page_pool *pool, int64_t 
 /* The new copy stays. */
 static int write_over(struct stream *stream, struct page_pool *pool, int64_t at, const uint8_t *data, int64_t end)
 {
-	int rc = at < end ? flatten(stream, pool) : 0;
+	const struct stream_piece *last = stream->pieces ? &stream->piece[stream->pieces - 1] : NULL;
+	int rc = at < end && last && at < last->at + last->len ? flatten(stream, pool) : 0;
 
 	return rc || at >= end ? rc : pages_write(&stream->pages, pool, at, data, (size_t)(end - at));
 }

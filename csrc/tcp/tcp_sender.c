@@ -179,8 +179,12 @@ static void open_hole(struct segment *segment)
 	cold = &flow->cold->half[segment->side];
 	if (!cold->holes.count)
 		cold->rcv_nxt = half->snd_max;
-	if (ranges_append(&cold->holes, half->snd_max, segment->rel, segment->now_ns))
+	if (ranges_append(&cold->holes, half->snd_max, segment->rel, segment->now_ns)) {
 		segment_raise(segment, MOS_ERR_NO_MEMORY, !segment->side, half->snd_max, 0);
+		return;
+	}
+	segment->hole_opened = true;
+	segment->hole_at = half->snd_max;
 }
 
 /* The sender of a zero-window probe goes on as if it had not sent the byte (RFC 9293 3.8.6.1). */

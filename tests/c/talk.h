@@ -44,7 +44,7 @@ struct said {
 };
 
 static struct flow flow;
-static struct segment s; /* the last segment, after all updates */
+static struct segment s;        /* the last segment, after all updates */
 static uint8_t after_sender[2]; /* states between the two updates */
 static uint32_t isn[2];
 static uint64_t now_ns;
@@ -92,7 +92,9 @@ static inline const struct segment *say(struct said said)
 		.flags = (uint8_t)said.flags,
 		.seq = isn[said.side] + (uint32_t)said.seq,
 		.ack = said.flags & ACK ? isn[!said.side] + (uint32_t)said.ack : 0,
-		.window = (uint16_t)(said.window == CLOSED_WINDOW ? 0 : said.window ? said.window : 65535),
+		.window = (uint16_t)(said.window == CLOSED_WINDOW ? 0
+	                             : said.window                ? said.window
+	                                                          : 65535),
 	};
 	s = (struct segment){.flow = &flow, .pkt = &pkt, .now_ns = now_ns, .side = said.side};
 	if (now_ns > flow.last_ns)

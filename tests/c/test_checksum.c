@@ -54,7 +54,8 @@ TEST(pieces_of_even_length_add_up)
 	for (size_t i = 0; i < sizeof bytes; i++)
 		bytes[i] = (uint8_t)(i * 37);
 	for (size_t cut = 0; cut <= 64; cut += 2)
-		CHECK_EQ(checksum_finish(checksum_add(bytes + cut, 64 - cut, checksum_add(bytes, cut, 0))), naive(bytes, 64));
+		CHECK_EQ(checksum_finish(checksum_add(bytes + cut, 64 - cut, checksum_add(bytes, cut, 0))),
+		         naive(bytes, 64));
 }
 
 TEST(large_sums_do_not_overflow)

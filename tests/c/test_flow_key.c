@@ -133,7 +133,8 @@ TEST(collisions_are_as_rare_as_chance)
 	random_begin("flow key");
 	flow_hash_secret_init(&secret, &seed);
 	for (int i = 0; i < 2000000; i++) {
-		struct flow_key a = ipv4_key((uint32_t)random_next(), (uint32_t)random_next(), (uint32_t)random_next()), b = a;
+		struct flow_key a = ipv4_key((uint32_t)random_next(), (uint32_t)random_next(), (uint32_t)random_next()),
+				b = a;
 
 		b.ports ^= 1u << random_below(32);
 		same += flow_key_hash(&a, &secret) == flow_key_hash(&b, &secret);

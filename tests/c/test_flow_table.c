@@ -255,7 +255,8 @@ TEST(churn_does_not_degrade)
 			sum += search_length(&table.now, (uint32_t)random_next());
 		CHECK(sum < 20000);
 		if (check_failures)
-			printf("%u flows: %u of %u buckets were passed\n", lives[n], table.now.passed, table.now.mask + 1);
+			printf("%u flows: %u of %u buckets were passed\n", lives[n], table.now.passed,
+			       table.now.mask + 1);
 		CHECK(table.now.mask < 4096);
 		finish(&table);
 	}

@@ -189,7 +189,8 @@ TEST(random_writes_agree_with_the_model)
 		page_pool_init(&pool, 1 << 20);
 		memset(written, 0, sizeof written);
 		for (int step = 0; step < 200; step++) {
-			int64_t at = random_between(base, SPACE - 1), len = random_between(0, random_chance(80) ? 300 : 9000);
+			int64_t at = random_between(base, SPACE - 1),
+				len = random_between(0, random_chance(80) ? 300 : 9000);
 
 			len = len > SPACE - at ? SPACE - at : len;
 			for (int64_t i = at; i < at + len; i++) {

@@ -27,7 +27,8 @@ TEST(numbers_before_the_isn_are_negative)
 
 TEST(half_the_circle_either_way)
 {
-	const int64_t nears[] = {0, 1, INT64_C(1) << 31, INT64_C(1) << 32, (INT64_C(1) << 32) - 1, INT64_C(77) << 32, INT64_C(1) << 60};
+	const int64_t nears[] = {
+		0, 1, INT64_C(1) << 31, INT64_C(1) << 32, (INT64_C(1) << 32) - 1, INT64_C(77) << 32, INT64_C(1) << 60};
 	const int64_t steps[] = {0, 1, 1000, 0x7fffffff, -1, -1000, -0x7fffffff};
 
 	for (size_t n = 0; n < sizeof nears / sizeof *nears; n++)
@@ -35,7 +36,8 @@ TEST(half_the_circle_either_way)
 			for (uint32_t isn = 0; isn < 5; isn++) {
 				int64_t rel = nears[n] + steps[i];
 
-				CHECK_EQ(seq_to_rel(rel_to_seq(rel, isn * 0x3fffffff), isn * 0x3fffffff, nears[n]), rel);
+				CHECK_EQ(seq_to_rel(rel_to_seq(rel, isn * 0x3fffffff), isn * 0x3fffffff, nears[n]),
+				         rel);
 			}
 }
 

@@ -43,7 +43,8 @@ TEST(no_options)
 
 TEST(a_linux_syn)
 {
-	struct tcp_opts opts = parse("\x02\x04\x05\xb4\x04\x02\x08\x0a\x11\x22\x33\x44\x55\x66\x77\x88\x01\x03\x03\x07", 20);
+	struct tcp_opts opts = parse("\x02\x04\x05\xb4\x04\x02\x08\x0a\x11\x22\x33\x44\x55\x66\x77\x88\x01\x03\x03\x07",
+	                             20);
 
 	CHECK_EQ(opts.mss, 1460);
 	CHECK_EQ(opts.wscale, 7);
@@ -88,7 +89,8 @@ TEST(every_kind_with_every_length)
 			bytes[0] = (uint8_t)kind;
 			bytes[1] = (uint8_t)said;
 			if (said >= 2 && said <= 37)
-				memcpy(bytes + said, "\x02\x04\x02\x18", 4); /* what follows is read only if it is well-formed */
+				memcpy(bytes + said, "\x02\x04\x02\x18",
+				       4); /* what follows is read only if it is well-formed */
 			opts = parse(bytes, 40);
 			CHECK_EQ(opts.wscale, kind == 3 && said == 3 ? 9 : WSCALE_NONE);
 			CHECK_EQ(opts.sack_permitted, kind == 4 && said == 2);

@@ -71,7 +71,7 @@ TEST(time_wait_is_left_by_a_reset_only)
 TEST(nothing_goes_back)
 {
 	static const int rank[MOS_TCP_STATES] = {
-		[MOS_TCP_LISTEN] = 0,     [MOS_TCP_SYN_SENT] = 1,   [MOS_TCP_SYN_RCVD] = 2, [MOS_TCP_ESTABLISHED] = 3,
+		[MOS_TCP_LISTEN] = 0,     [MOS_TCP_SYN_SENT] = 1,   [MOS_TCP_SYN_RCVD] = 2,   [MOS_TCP_ESTABLISHED] = 3,
 		[MOS_TCP_FIN_WAIT_1] = 4, [MOS_TCP_CLOSE_WAIT] = 4, [MOS_TCP_FIN_WAIT_2] = 5, [MOS_TCP_CLOSING] = 5,
 		[MOS_TCP_LAST_ACK] = 5,   [MOS_TCP_TIME_WAIT] = 6,  [MOS_TCP_CLOSED] = 7,
 	};
@@ -95,8 +95,10 @@ TEST(what_is_sent_or_received_twice_counts_once)
 /* All ways through a connection of either role end in CLOSED or TIME_WAIT. */
 TEST(both_roles_from_beginning_to_end)
 {
-	static const enum tcp_input active[] = {SENT_SYN, GOT_SYN_ACK, SENT_ACK, SENT_DATA, SENT_FIN, GOT_ACK_OF_FIN, GOT_FIN};
-	static const enum tcp_input passive[] = {GOT_SYN, SENT_SYN_ACK, GOT_ACK_OF_SYN, GOT_FIN, SENT_ACK, SENT_FIN, GOT_ACK_OF_FIN};
+	static const enum tcp_input active[] = {SENT_SYN, GOT_SYN_ACK,    SENT_ACK, SENT_DATA,
+	                                        SENT_FIN, GOT_ACK_OF_FIN, GOT_FIN};
+	static const enum tcp_input passive[] = {GOT_SYN,  SENT_SYN_ACK, GOT_ACK_OF_SYN, GOT_FIN,
+	                                         SENT_ACK, SENT_FIN,     GOT_ACK_OF_FIN};
 	uint8_t client = MOS_TCP_CLOSED, server = MOS_TCP_LISTEN;
 
 	for (size_t i = 0; i < 7; i++) {

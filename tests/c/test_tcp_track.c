@@ -43,9 +43,11 @@ TALK(three_way_handshake)
 
 TALK(options_of_the_handshake)
 {
-	say((struct said){CLI, SYN, .seq = 0, .options = "\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\1\0\0\0\0\x01\x03\x03\x0f",
+	say((struct said){CLI, SYN, .seq = 0,
+	                  .options = "\x02\x04\x05\xb4\x04\x02\x08\x0a\0\0\0\1\0\0\0\0\x01\x03\x03\x0f",
 	                  .options_len = 20});
-	say((struct said){SVR, SYN | ACK, .seq = 0, .ack = 1, .options = "\x02\x04\x02\x18\x01\x03\x03\x07", .options_len = 8});
+	say((struct said){SVR, SYN | ACK, .seq = 0, .ack = 1, .options = "\x02\x04\x02\x18\x01\x03\x03\x07",
+	                  .options_len = 8});
 	CHECK_EQ(flow.half[CLI].mss, 1460);
 	CHECK_EQ(flow.half[CLI].wscale, 14); /* RFC 7323 2.3: above 14 means 14 */
 	CHECK(flow.half[CLI].flags & HALF_SACK);
@@ -242,10 +244,10 @@ TALK(what_is_no_duplicate_ack)
 	data(CLI, 1, 100, 1);
 	data(CLI, 101, 100, 1);
 	data(SVR, 1, 0, 101);
-	say((struct said){SVR, ACK, .seq = 1, .ack = 101, .window = 5000}); /* a window update */
+	say((struct said){SVR, ACK, .seq = 1, .ack = 101, .window = 5000});            /* a window update */
 	say((struct said){SVR, ACK, .seq = 1, .ack = 101, .len = 10, .window = 5000}); /* it has data */
-	say((struct said){SVR, ACK, .seq = 11, .ack = 201, .window = 5000}); /* it goes on */
-	say((struct said){SVR, ACK, .seq = 11, .ack = 101, .window = 5000}); /* an old one */
+	say((struct said){SVR, ACK, .seq = 11, .ack = 201, .window = 5000});           /* it goes on */
+	say((struct said){SVR, ACK, .seq = 11, .ack = 101, .window = 5000});           /* an old one */
 	say((struct said){SVR, ACK | FIN, .seq = 11, .ack = 201, .window = 5000});
 	CHECK(!flow.cold || flow.cold->half[SVR].duplicate_ack == 0);
 }
@@ -394,6 +396,21 @@ TALK(karn)
 	data(SVR, 1, 0, 201);
 	CHECK_EQ(flow.half[CLI].rtt_count, 2);
 	CHECK_EQ(flow.half[CLI].rtt_max_ns, 20 * MS);
+}
+
+/* Frames stamped out of order measure nothing, or zero, but never centuries. */
+TALK(time_that_goes_back_measures_no_centuries)
+{
+	at(10);
+	say((struct said){CLI, SYN, .seq = 0});
+	say((struct said){SVR, SYN | ACK, .seq = 0, .ack = 1});
+	at(9);
+	data(CLI, 1, 100, 1);
+	CHECK(!(flow.flags & FLOW_HANDSHAKE_DONE) || flow.handshake_rtt_ns < 1000 * MS);
+	CHECK(flow.half[SVR].rtt_max_ns < 1000 * MS);
+	at(8);
+	data(SVR, 1, 0, 101);
+	CHECK(flow.half[CLI].rtt_max_ns < 1000 * MS);
 }
 
 /* ---- windows and acknowledgements ------------------------------------------------------------------------------------ */
@@ -970,8 +987,11 @@ TEST(random_nonsense_keeps_the_invariants)
 			int side = random_chance(50);
 
 			now_ns += random_below(50 * MS);
-			say((struct said){side, (unsigned)(random_below(32) | (random_chance(80) ? ACK : 0)) & ~(random_chance(80) ? (SYN | RST) : 0u),
-			                  random_between(-near / 10, near), (uint32_t)random_below(200), random_between(0, near),
+			say((struct said){side,
+			                  (unsigned)(random_below(32) | (random_chance(80) ? ACK : 0)) &
+			                          ~(random_chance(80) ? (SYN | RST) : 0u),
+			                  random_between(-near / 10, near), (uint32_t)random_below(200),
+			                  random_between(0, near),
 			                  .window = random_chance(5) ? CLOSED_WINDOW : (int)random_below(65536)});
 			for (int i = 0; i < 2; i++) {
 				struct flow_half *half = &flow.half[i];

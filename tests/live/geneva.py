@@ -524,3 +524,304 @@ def watch(packets: list[tuple[int, bytes]], *, burst: int) -> Said:
             mos.mtcp_app_join(m)
         said.counters = mos.mtcp_getcounters(m)
     return said
+
+
+# ---- the strategies -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy of the client, or of the server, in Geneva's language."""
+
+    name: str
+    source: str
+    client: str = ""
+    server: str = ""
+    patience: float = 0.5
+
+    @property
+    def dna(self) -> str:
+        """The strategy's text."""
+        return self.client or self.server
+
+
+CCS, SIGCOMM, OURS = "CCS '19", "SIGCOMM '20", "ours"
+
+
+def insert(change: str, flags: str = "PA", *, after: bool = False) -> str:
+    """Send a tampered copy before, or after, every packet with these flags."""
+    return f"[TCP:flags:{flags}]-duplicate({',' + change if after else change + ','})-|"
+
+
+def tampers(*changes: str) -> str:
+    """Several changes of one packet: "ack:corrupt" means tamper{TCP:ack:corrupt}."""
+    text = ""
+    for change in reversed(changes):
+        layer = "IP" if change.split(":")[0] in {"ttl", "len"} else "TCP"
+        text = f"tamper{{{layer}:{change}}}" + (f"({text},)" if text else "")
+    return text
+
+
+def desync() -> Iterator[Strategy]:
+    """Payload that the server throws away, before the real one."""
+    for name, source, changes in (
+        ("data offset 10, bad checksum", CCS, ("dataofs:replace:10", "chksum:corrupt")),
+        ("data offset 10, low TTL", CCS, ("dataofs:replace:10", "ttl:replace:10")),
+        ("data offset 10, flags FRAPUN", CCS, ("dataofs:replace:10", "flags:replace:FRAPUN")),
+        ("data offset 10, wrong ack", CCS, ("dataofs:replace:10", "ack:corrupt")),
+        ("data offset 9", CCS, ("dataofs:replace:9",)),
+        ("data offset 15, beyond the payload", OURS, ("load:replace:ab", "dataofs:replace:15")),
+        ("data offset 4", OURS, ("load:corrupt", "dataofs:replace:4")),
+        ("data offset 8, bad window scale", CCS, ("options-wscale:corrupt", "dataofs:replace:8")),
+        ("other payload, bad checksum", CCS, ("load:corrupt", "chksum:corrupt")),
+        ("other payload, low TTL", CCS, ("load:corrupt", "ttl:replace:8")),
+        ("other payload, wrong ack", CCS, ("load:corrupt", "ack:corrupt")),
+        ("other payload, ack 1 too high", OURS, ("load:corrupt", "ack:add:1")),
+        ("other payload, ack 10 too low", OURS, ("load:corrupt", "ack:add:-10")),
+        ("other payload, ack 70000 too low", OURS, ("load:corrupt", "ack:add:-70000")),
+        ("other payload, wrong seq", OURS, ("load:corrupt", "seq:corrupt")),
+        ("other payload, seq 100000 too high", OURS, ("load:corrupt", "seq:add:100000")),
+        ("other payload, seq 64 too low", OURS, ("load:corrupt", "seq:add:-64")),
+        ("other payload, seq 1 too low", OURS, ("load:corrupt", "seq:add:-1")),
+        ("other payload, old timestamp", OURS, ("load:corrupt", "options-timestamp:corrupt")),
+        ("other payload, timestamp 1 older", OURS, ("load:corrupt", "options-timestamp:add:-1")),
+        ("other payload, timestamp 5000 older", OURS, ("load:corrupt", "options-timestamp:add:-5000")),
+        ("other payload, md5 option", OURS, ("load:corrupt", "options-md5header:corrupt")),
+        ("other payload, no flags", OURS, ("load:corrupt", "flags:replace:")),
+        ("other payload, flag P only", OURS, ("load:corrupt", "flags:replace:P")),
+        ("other payload, flag F only", OURS, ("load:corrupt", "flags:replace:F")),
+        ("other payload, flags SPA", OURS, ("load:corrupt", "flags:replace:SPA")),
+        ("other payload, flag S", OURS, ("load:corrupt", "flags:replace:S")),
+        ("other payload, flags SF", OURS, ("load:corrupt", "flags:replace:SF")),
+        ("other payload, flags RPA", OURS, ("load:corrupt", "flags:replace:RPA", "seq:add:1")),
+        ("IP length 64", CCS, ("len:replace:64",)),
+        ("IP length 64, other payload", OURS, ("load:corrupt", "len:replace:64")),
+        ("IP length 200, beyond the packet", OURS, ("load:corrupt", "len:replace:200")),
+        ("IP length 30, inside the TCP header", OURS, ("load:corrupt", "len:replace:30")),
+    ):
+        yield Strategy(f"Desync: {name}", source, insert(tampers(*changes)))
+    split = tampers("load:corrupt", "ttl:replace:8").replace("8}", "8}(duplicate(fragment{tcp:-1:False},),)")
+    yield Strategy("Desync: other payload in halves, low TTL", CCS, insert(split))
+
+
+def teardown() -> Iterator[Strategy]:
+    """RST and FIN that the server does not take."""
+    for flags, source in (("R", CCS), ("RA", CCS), ("FA", OURS)):
+        for name, change in (
+            ("bad checksum", "chksum:corrupt"),
+            ("low TTL", "ttl:replace:10"),
+            ("md5 option", "options-md5header:corrupt"),
+            ("wrong ack", "ack:corrupt"),
+            ("wrong seq", "seq:corrupt"),
+            ("seq 1 too high", "seq:add:1"),
+            ("seq 1 too low", "seq:add:-1"),
+            ("old timestamp", "options-timestamp:corrupt"),
+        ):
+            dna = insert(tampers(f"flags:replace:{flags}", change), "A", after=True)
+            ours = flags == "FA" or change.startswith(("seq", "options-timestamp"))
+            yield Strategy(f"Teardown: {flags}, {name}", OURS if ours else source, dna)
+    for name, source, changes in (
+        ("FRAPUEN, bad checksum", CCS, ("flags:replace:FRAPUEN", "chksum:corrupt")),
+        ("FREACN, low TTL", CCS, ("flags:replace:FREACN", "ttl:replace:10")),
+        ("FRAPUN, md5 option", CCS, ("flags:replace:FRAPUN", "options-md5header:corrupt")),
+        ("F only", OURS, ("flags:replace:F",)),
+        ("FPU (Xmas)", OURS, ("flags:replace:FPU",)),
+    ):
+        yield Strategy(f"Teardown: {name}", source, insert(tampers(*changes), "A", after=True))
+    for flags, change in (("R", "chksum:corrupt"), ("RA", "ttl:replace:10"), ("R", "options-md5header:corrupt")):
+        name = {"c": "bad checksum", "t": "low TTL", "o": "md5 option"}[change[0]]
+        yield Strategy(
+            f"Teardown: {flags} before the ACK, {name}", CCS, insert(tampers(f"flags:replace:{flags}", change), "A")
+        )
+    dna = "[TCP:flags:A]-tamper{TCP:load:replace:a5z2}(tamper{TCP:flags:replace:CN},)-|"
+    yield Strategy("Teardown: ACK becomes CN with payload", CCS, dna)
+    yield Strategy("Teardown: a real RST", OURS, insert(tampers("flags:replace:R"), after=True))
+
+
+def handshake() -> Iterator[Strategy]:
+    """Games of the client with the SYN."""
+    for name, source, tree in (
+        ("SYN, then SYN with payload", CCS, "duplicate(,tamper{TCP:load:corrupt})"),
+        ("SYN with payload, then SYN", OURS, "duplicate(tamper{TCP:load:corrupt},)"),
+        ("SYN with payload only", OURS, "tamper{TCP:load:corrupt}"),
+        ("SYN/ACK, then SYN", CCS, "duplicate(tamper{TCP:flags:replace:SA},)"),
+        ("SYN, then SYN/ACK", OURS, "duplicate(,tamper{TCP:flags:replace:SA})"),
+        ("SYN of another seq, then SYN", OURS, "duplicate(tamper{TCP:seq:corrupt},)"),
+        ("SYN, then SYN of another seq", OURS, "duplicate(,tamper{TCP:seq:corrupt})"),
+        ("SYN of another seq, low TTL, then SYN", OURS, f"duplicate({tampers('seq:corrupt', 'ttl:replace:8')},)"),
+        ("SYN, then SYN of another seq, low TTL", OURS, f"duplicate(,{tampers('seq:corrupt', 'ttl:replace:8')})"),
+        ("SYN, then RST, low TTL", OURS, f"duplicate(,{tampers('flags:replace:R', 'ttl:replace:8')})"),
+        ("SYN, then RST/ACK of wrong ack", OURS, f"duplicate(,{tampers('flags:replace:RA', 'ack:corrupt')})"),
+        ("SYN with FIN, then SYN", OURS, "duplicate(tamper{TCP:flags:replace:SF},)"),
+        ("SYN with bad window scale, then SYN", OURS, "duplicate(tamper{TCP:options-wscale:replace:255},)"),
+    ):
+        yield Strategy(f"Handshake: {name}", source, f"[TCP:flags:S]-{tree}-|", patience=1.3)
+    dna = insert(tampers("flags:replace:S", "seq:corrupt"), "PA")
+    yield Strategy("Handshake: SYN of another seq before the data", OURS, dna)
+    yield Strategy("Handshake: SYN again before the data", OURS, insert(tampers("flags:replace:S", "seq:add:-1"), "PA"))
+
+
+def segmentation() -> Iterator[Strategy]:
+    """The real bytes in other pieces."""
+    other = "tamper{TCP:load:corrupt}"
+    for name, source, tree in (
+        ("two segments", CCS, "fragment{tcp:-1:True}"),
+        ("two segments, reversed", CCS, "fragment{tcp:8:False}"),
+        ("three segments", CCS, "fragment{tcp:8:True}(,fragment{tcp:4:True})"),
+        ("three segments, reversed", OURS, "fragment{tcp:8:False}(fragment{tcp:4:False},)"),
+        ("overlap of 8", OURS, "fragment{tcp:8:True:8}"),
+        ("overlap of 8, reversed", OURS, "fragment{tcp:8:False:8}"),
+        ("overlap of 8, first piece other", OURS, f"fragment{{tcp:8:True:8}}({other},)"),
+        ("overlap of 8, second piece other", OURS, f"fragment{{tcp:8:True:8}}(,{other})"),
+        ("overlap of 8, reversed, first piece other", OURS, f"fragment{{tcp:8:False:8}}({other},)"),
+        ("overlap of 8, reversed, second piece other", OURS, f"fragment{{tcp:8:False:8}}(,{other})"),
+        ("rest twice with other bytes, then the head", OURS, f"fragment{{tcp:8:False}}(duplicate({other},),)"),
+        ("again with other bytes", OURS, f"duplicate(,{other})"),
+    ):
+        yield Strategy(f"Segmentation: {name}", source, f"[TCP:flags:PA]-{tree}-|")
+    dna = "[TCP:flags:PA]-fragment{tcp:8:False}-|[TCP:flags:A]-tamper{TCP:seq:corrupt}-|"
+    yield Strategy("Segmentation: reversed, and ACKs of wrong seq", CCS, dna, patience=0.8)
+    hybrid = insert(tampers("flags:replace:F", "len:replace:78"))
+    yield Strategy("Hybrid: F with IP length 78", CCS, hybrid)
+    yield Strategy("Hybrid: FA with IP length 78", OURS, hybrid.replace("replace:F}", "replace:FA}"))
+
+
+def options() -> Iterator[Strategy]:
+    """Options and urgent data."""
+    for name, source, rule in (
+        ("bad user timeout", CCS, "flags:PA]-tamper{TCP:options-uto:corrupt}"),
+        (
+            "bad user timeout, everything twice",
+            CCS,
+            "options-altchksum:]-tamper{TCP:options-uto:corrupt}(duplicate,)",
+        ),
+        ("md5 option where no MSS is", CCS, "options-mss:]-tamper{TCP:options-md5header:corrupt}"),
+        ("md5 option on a copy of everything", OURS, "flags:PA]-duplicate(,tamper{TCP:options-md5header:corrupt})"),
+        ("bad alternate checksum", OURS, "flags:PA]-tamper{TCP:options-altchksum:corrupt}"),
+        ("bad window scale with data", OURS, "flags:PA]-tamper{TCP:options-wscale:corrupt}"),
+        ("timestamp far ahead on an empty ACK", OURS, "flags:A]-duplicate(,tamper{TCP:options-timestamp:add:1000000})"),
+        ("urgent data", OURS, "flags:PA]-tamper{TCP:flags:replace:PAU}(tamper{TCP:urgptr:replace:10},)"),
+        ("urgent pointer without the flag", OURS, "flags:PA]-tamper{TCP:urgptr:replace:10}"),
+        ("urgent pointer behind the segment", OURS, "flags:PA]-" + tampers("flags:replace:PAU", "urgptr:replace:200")),
+        ("urgent pointer 0", OURS, "flags:PA]-tamper{TCP:flags:replace:PAU}"),
+        ("window 10 with the data", OURS, "flags:PA]-tamper{TCP:window:replace:10}"),
+        ("window 0 with the data", OURS, "flags:PA]-tamper{TCP:window:replace:0}"),
+    ):
+        yield Strategy(f"Options: {name}", source, f"[TCP:{rule}-|", patience=0.8)
+
+
+def server_side() -> Iterator[Strategy]:
+    """Games of the server with the SYN/ACK."""
+    load, ack = "tamper{TCP:load:corrupt}", "tamper{TCP:ack:corrupt}"
+    for name, source, tree in (
+        ("RST, then SYN (simultaneous open)", SIGCOMM, "duplicate({R},{S})"),
+        ("SYN, then SYN with payload", SIGCOMM, "{S()}(duplicate(,{load}),)"),
+        ("SYN/ACK of wrong ack, then SYN", SIGCOMM, "duplicate({ack},{S})"),
+        ("SYN/ACK of wrong ack, then SYN/ACK", SIGCOMM, "duplicate({ack},)"),
+        ("SYN/ACK of wrong ack, then with payload", SIGCOMM, "duplicate({ack},{load})"),
+        ("FIN with payload, wrong ack, SYN/ACK", SIGCOMM, "duplicate(duplicate({F()}({load},),{ack}),)"),
+        ("RST, wrong ack, SYN/ACK", SIGCOMM, "duplicate(duplicate({R},{ack}),)"),
+        ("window 10, no scale", SIGCOMM, "tamper{TCP:window:replace:10}(tamper{TCP:options-wscale:replace:},)"),
+        ("window 98", CCS, "tamper{TCP:window:replace:98}"),
+        ("payload three times", SIGCOMM, "{load}(duplicate(duplicate,),)"),
+        ("GET twice", SIGCOMM, "tamper{TCP:load:replace:GET / HTTP1.}(duplicate,)"),
+        ("no flags, then SYN/ACK", SIGCOMM, "duplicate(tamper{TCP:flags:replace:},)"),
+        ("FREC twice, then FSEC", CCS, "duplicate({FREC()}(duplicate,),{FSEC})"),
+        ("RST/ACK, low TTL, then SYN/ACK", OURS, "duplicate(tamper{TCP:flags:replace:RA}(tamper{IP:ttl:replace:8},),)"),
+        ("SYN/ACK of another seq, low TTL, before", OURS, "duplicate(tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},),)"),
+        ("SYN/ACK of another seq, low TTL, behind", OURS, "duplicate(,tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},))"),
+        ("SYN/ACK of another seq behind", OURS, "duplicate(,tamper{TCP:seq:corrupt})"),
+    ):
+        text = re.sub(r"\{([FSREC]+)(?:\(\))?\}", r"tamper{TCP:flags:replace:\1}", tree)
+        dna = f"[TCP:flags:SA]-{text.replace('{load}', load).replace('{ack}', ack)}-|"
+        yield Strategy(f"Server: {name}", source, server=dna, patience=1.6)
+
+
+STRATEGIES = [*desync(), *teardown(), *handshake(), *segmentation(), *options(), *server_side()]
+
+
+# ---- the verdict --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One strategy: what the hosts did, and what mos said with bursts of 64 and of 1."""
+
+    strategy: Strategy
+    played: Played
+    said: Said
+    single: Said
+
+    def faults(self) -> list[str]:
+        """Give what mos got wrong without an ERROR; nothing is as it should be."""
+        found = []
+        for burst, said in ((64, self.said), (1, self.single)):
+            for side in ("server", "client"):
+                real, ours = getattr(self.played, f"{side}_read"), getattr(said, f"{side}_read")
+                if real != ours and not said.errors:
+                    found.append(f"burst {burst}: the {side} read {real!r}, mos delivered {ours!r} and raised no ERROR")
+        return found
+
+
+def judge(lab: Lab, strategy: Strategy) -> Verdict:
+    """Play a strategy, and run mos on its capture."""
+    played = lab.play(strategy)
+    return Verdict(strategy, played, watch(played.packets, burst=64), watch(played.packets, burst=1))
+
+
+def describe(real: bytes, whole: bytes) -> str:
+    """Bytes in words."""
+    if real == whole:
+        return "all"
+    if not real:
+        return "nothing"
+    if whole.startswith(real):
+        return f"the first {len(real)}"
+    return f"{len(real)}, not the real ones" if len(real) <= len(whole) else f"{len(real)}, too many"
+
+
+def line(verdict: Verdict) -> str:
+    """A verdict in a line."""
+    said, played = verdict.said, verdict.played
+    equal = "exact" if said.server_read == played.server_read and said.client_read == played.client_read else "DIFFERS"
+    single = "" if verdict.single.errors == said.errors else f" burst 1: {verdict.single.errors}"
+    return (
+        f"{'FAULT' if verdict.faults() else 'ok':5} {equal:7} {verdict.strategy.name}: server {played.server}"
+        f" read {describe(played.server_read, REQUESTS)}, client {played.client} read"
+        f" {describe(played.client_read, REPLIES)}; mos {said.flows} server {describe(said.server_read, REQUESTS)}"
+        f" client {describe(said.client_read, REPLIES)} errors {said.errors}{single}"
+    )
+
+
+def show(verdict: Verdict) -> Iterator[str]:
+    """Packets of a strategy in lines."""
+    isn: dict[str, int] = {}
+    for _, data in verdict.played.packets:
+        packet = Packet.parse(data)
+        base, other = isn.setdefault(packet.src, packet.seq), isn.get(packet.dst, 0)
+        yield (
+            f"{'C' if packet.src == CLIENT else 'S'} {packet.letters():4} seq {(packet.seq - base + 2**31) % 2**32 - 2**31}"
+            f" ack {(packet.ack - other + 2**31) % 2**32 - 2**31} win {packet.window} ttl {packet.ttl}"
+            f" urg {packet.urgent} {packet.options} {packet.load[:24]!r} ({len(packet.load)})"
+        )
+
+
+def main() -> int:
+    """Play what the command line asks for."""
+    wanted = [strategy for strategy in STRATEGIES if not sys.argv[1:] or sys.argv[1] in strategy.name]
+    bad = 0
+    start = time.monotonic()
+    with Lab() as lab:
+        for strategy in wanted:
+            t = time.monotonic()
+            verdict = judge(lab, strategy)
+            bad += bool(verdict.faults())
+            print(line(verdict), f"{time.monotonic() - t:.2f}")
+            if "-v" in sys.argv:
+                print(strategy.dna, *show(verdict), *verdict.faults(), sep="\n   ")
+    print(f"{time.monotonic() - start:.1f} s, {len(wanted)} strategies, {bad} faults")
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
