@@ -111,8 +111,9 @@ static int set_option(struct mos_context *ctx, struct switches at, int option, i
 		return 0;
 	case MOS_CLIOVERLAP:
 	case MOS_SVROVERLAP:
-		if (value != MOS_OVERLAP_POLICY_FIRST && value != MOS_OVERLAP_POLICY_LAST)
-			return context_fail(ctx, -EINVAL, "overlap policy %" PRId64 " is not known", value);
+		if (value < 0 || value >= MOS_OVERLAP_POLICIES)
+			return context_fail(ctx, -EINVAL, "overlap policy %" PRId64 " is not known; give a MOS_OVERLAP_POLICY_ constant",
+			                    value);
 		at.overlap[option == MOS_CLIOVERLAP ? MOS_SIDE_CLI : MOS_SIDE_SVR] = (uint8_t)value;
 		return 0;
 	case MOS_STOP_MON:
@@ -136,6 +137,7 @@ static void apply(struct mos_context *ctx, struct flow *flow)
 			continue;
 		if (flow->set->read[side]) {
 			stream->rmem = watch_set_buffer(ctx, flow->set, side);
+			stream->policy = bytes_overlap_policy(flow, side);
 			continue;
 		}
 		bytes_switch_off(ctx, flow, side);

@@ -18,7 +18,7 @@ int64_t bytes_unread_from(const struct flow *flow, int side)
 	return rel_max(lowest, cold->half[!side].stream->start);
 }
 
-static uint8_t overlap_policy(const struct flow *flow, int side)
+uint8_t bytes_overlap_policy(const struct flow *flow, int side)
 {
 	for (uint32_t i = 0; i < flow->set->count; i++)
 		if (watch_reads(&flow->set->watch[i], side))
@@ -74,7 +74,7 @@ static struct stream *stream_of(struct mos_context *ctx, struct segment *segment
 	if (!cold->stream)
 		return NULL;
 	cold->stream->rmem = watch_set_buffer(ctx, flow->set, side);
-	cold->stream->policy = overlap_policy(flow, side);
+	cold->stream->policy = bytes_overlap_policy(flow, side);
 	cold->stream->history = ctx->config.history;
 	return cold->stream;
 }
@@ -177,6 +177,7 @@ static void put(struct mos_context *ctx, struct segment *segment, struct stream 
 		if (met.conflict_bytes)
 			raise_error(ctx, segment->flow, side, MOS_ERR_CONFLICTING_OVERLAP, met.conflict_at, met.conflict_bytes);
 	}
+	met.fin = pkt->flags & TCP_FIN && pkt->payload_cap == pkt->payload_len;
 	stream_put(stream, &ctx->pool, segment->data, data, pkt->payload_cap, &met);
 	if (stream->lost_bytes != lost)
 		raise_error(ctx, segment->flow, side, MOS_ERR_NO_MEMORY, segment->data, stream->lost_bytes - lost);
@@ -226,7 +227,7 @@ bool bytes_receive(struct mos_context *ctx, struct segment *segment)
 	cold = &flow->cold->half[segment->side];
 	if (segment->pkt->flags & TCP_SYN && segment->pkt->payload_len)
 		cold->syn_data = true;
-	if (segment->pkt->payload_cap && !is_probe(segment))
+	if ((segment->pkt->payload_cap || segment->pkt->flags & TCP_FIN) && !is_probe(segment))
 		put(ctx, segment, stream, side);
 	check_refused(cold);
 	return advance(ctx, flow, stream, side);
@@ -246,7 +247,7 @@ static void settle_syn_data(struct mos_context *ctx, struct half_cold *cold, int
 static void take_probe_byte(struct mos_context *ctx, struct flow *flow, struct half_cold *cold, int side)
 {
 	int64_t at = flow->half[!side].snd_max - 1;
-	struct stream_put met;
+	struct stream_put met = {0};
 
 	cold->probe_taken = false;
 	if (!cold->stream) {

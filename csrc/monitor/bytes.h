@@ -36,6 +36,9 @@ void bytes_switch_off(struct mos_context *ctx, struct flow *flow, int side);
 /* Free the streams that were switched off. */
 void bytes_free_retired(struct mos_context *ctx);
 
+/* The overlap policy of what `side` receives: that of the first socket that reads it. */
+uint8_t bytes_overlap_policy(const struct flow *flow, int side);
+
 /* The lowest position that some reader of `side` has not read. */
 int64_t bytes_unread_from(const struct flow *flow, int side);
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "../tcp/seq.h"
 #include "../tcp/tcp_receiver.h"
 #include "../tcp/tcp_state.h"
 #include "bytes.h"
@@ -210,7 +211,7 @@ void flow_timers(struct mos_context *ctx)
 
 bool flow_gives_way(const struct mos_context *ctx, const struct flow *flow)
 {
-	uint64_t silent = ctx->now_ns - flow->last_ns;
+	uint64_t silent = time_since(flow->last_ns, ctx->now_ns);
 
 	if (flow->flags & FLOW_ENDED || is_handshaking(flow))
 		return true;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "../tcp/rexmit.h"
+#include "../tcp/seq.h"
 #include "../tcp/tcp_judge.h"
 #include "../tcp/tcp_receiver.h"
 #include "../tcp/tcp_sender.h"
@@ -122,6 +123,12 @@ static void raise_errors(struct mos_context *ctx, struct segment *segment, enum 
 		event_error(ctx, segment->flow, &segment->error[i], order);
 }
 
+static inline void touch(struct flow *flow, const struct mos_pkt *pkt)
+{
+	if (pkt->time_ns > flow->last_ns)
+		flow->last_ns = pkt->time_ns;
+}
+
 static uint32_t changed(const struct segment *segment, int side)
 {
 	return segment->changed >> side & 1 ? EV_BIT(EV_STATE_CHANGE) : 0;
@@ -160,6 +167,7 @@ static void run_segment(struct mos_context *ctx, struct flow *flow, const struct
 	segment.side = sender;
 	ctx->segment = &segment;
 	tcp_judge(&segment);
+	touch(flow, pkt);
 	holes = holes_of(flow, sender);
 	tcp_sender_update(&segment);
 	if (holes || segment.hole_opened)
@@ -195,6 +203,7 @@ static void run_late(struct mos_context *ctx, struct flow *flow, const struct mo
 	               (int32_t)(pkt->ack - (other->isn + (uint32_t)other->snd_una)) > 0;
 
 	tcp_judge(&segment);
+	touch(flow, pkt);
 	rexmit_classify(&segment);
 	tcp_count_class(flow, side, segment.seg_class);
 	if (advance)
@@ -304,7 +313,7 @@ static struct flow *find_flow(struct mos_context *ctx, const struct mos_pkt *pkt
 	struct flow *flow = flow_table_find(&ctx->table, &pkt->key, pkt->hash);
 
 	/* the wheel may be a slot late: the exact deadline counts for the flow's own packets */
-	if (flow && pkt->time_ns - flow->last_ns >= ctx->shortest_ns && flow_deadline(ctx, flow) <= pkt->time_ns) {
+	if (flow && time_since(flow->last_ns, pkt->time_ns) >= ctx->shortest_ns && flow_deadline(ctx, flow) <= pkt->time_ns) {
 		uint64_t serial = flow->serial;
 
 		flow_due(ctx, flow);
@@ -341,8 +350,6 @@ static void run_tcp(struct mos_context *ctx, const struct mos_pkt *pkt)
 		ctx->counter[MOS_CNT_DELIVERED_FLOW]++;
 		return;
 	}
-	if (pkt->time_ns > flow->last_ns)
-		flow->last_ns = pkt->time_ns;
 	tcp_count(flow, flow_side_of(flow, pkt->from_hi), pkt);
 	ctx->counter[MOS_CNT_DELIVERED]++;
 	if (flow->flags & FLOW_ENDED) {

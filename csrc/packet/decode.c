@@ -3,21 +3,10 @@
 
 #include "bytes.h"
 #include "checksum.h"
+#include "link.h"
+#include "tunnel.h"
 
-/* LINKTYPE_* values: pcap-linktype(7). */
-enum {
-	LINK_NULL = 0,
-	LINK_ETHERNET = 1,
-	LINK_RAW_BSD = 12,
-	LINK_RAW = 101,
-	LINK_LOOP = 108,
-	LINK_SLL = 113,
-	LINK_IPV4 = 228,
-	LINK_IPV6 = 229,
-	LINK_SLL2 = 276
-};
-
-enum { ETHER_IPV4 = 0x0800, ETHER_IPV6 = 0x86dd, ETHER_VLAN = 0x8100, ETHER_QINQ = 0x88a8, ETHER_QINQ_OLD = 0x9100 };
+enum { LINKTYPE_ETHERNET = 1 };
 
 enum {
 	PROTO_HOP_BY_HOP = 0,
@@ -31,87 +20,10 @@ enum {
 	PROTO_SHIM6 = 140
 };
 
-/* What is known on the way down; `end` and `wire_end` are offsets from the frame's start. */
-struct walk {
-	uint32_t at;       /* next byte to look at */
-	uint32_t end;      /* captured bytes end here */
-	uint32_t wire_end; /* the packet's bytes end here, captured or not */
-	uint16_t type;     /* EtherType of what follows */
-	uint8_t proto;
-	bool fragment;     /* a part of a datagram only */
-};
-
 static inline void ignore(struct mos_pkt *pkt, enum mos_counter reason)
 {
 	pkt->kind = PKT_IGNORED;
 	pkt->reason = (uint16_t)reason;
-}
-
-static inline bool is_vlan(uint16_t type)
-{
-	return type == ETHER_VLAN || type == ETHER_QINQ || type == ETHER_QINQ_OLD;
-}
-
-static inline bool decode_vlan(const struct mos_pkt *pkt, struct walk *walk)
-{
-	while (is_vlan(walk->type)) {
-		if (walk->end - walk->at < 4)
-			return false;
-		walk->type = load_be16(pkt->frame + walk->at + 2);
-		walk->at += 4;
-	}
-	return true;
-}
-
-static inline bool decode_ethernet(struct mos_pkt *pkt, struct walk *walk)
-{
-	if (walk->end < 14)
-		return false;
-	pkt->l2_off = 0;
-	walk->type = load_be16(pkt->frame + 12);
-	walk->at = 14;
-	return decode_vlan(pkt, walk);
-}
-
-/* Linux "cooked" headers: the EtherType stands at `type_at` of `len` bytes. */
-static bool decode_cooked(const struct mos_pkt *pkt, struct walk *walk, uint32_t type_at, uint32_t len)
-{
-	if (walk->end < len)
-		return false;
-	walk->type = load_be16(pkt->frame + type_at);
-	walk->at = len;
-	return decode_vlan(pkt, walk);
-}
-
-/* No EtherType: the IP version nibble decides. */
-static bool decode_by_version(const struct mos_pkt *pkt, struct walk *walk, uint32_t at)
-{
-	if (walk->end <= at)
-		return false;
-	walk->at = at;
-	walk->type = pkt->frame[at] >> 4 == 6 ? ETHER_IPV6 : ETHER_IPV4;
-	return true;
-}
-
-/* Link types other than Ethernet; -1 = unknown type, 0 = too short, 1 = fine. */
-static int decode_other_link(const struct mos_pkt *pkt, struct walk *walk)
-{
-	switch (pkt->linktype) {
-	case LINK_RAW:
-	case LINK_RAW_BSD:
-	case LINK_IPV4:
-	case LINK_IPV6:
-		return decode_by_version(pkt, walk, 0);
-	case LINK_NULL:
-	case LINK_LOOP:
-		return decode_by_version(pkt, walk, 4);
-	case LINK_SLL:
-		return decode_cooked(pkt, walk, 14, 16);
-	case LINK_SLL2:
-		return decode_cooked(pkt, walk, 0, 20);
-	default:
-		return -1;
-	}
 }
 
 /* The IP packet's own length counts: what follows it is padding.  A frame whose wire length is shorter had no more. */
@@ -285,15 +197,54 @@ static inline void decode_tcp(const struct decoder *decoder, struct mos_pkt *pkt
 
 static inline bool decode_link(struct mos_pkt *pkt, struct walk *walk)
 {
-	int fine = 1;
+	enum link_result result;
 
-	if (pkt->linktype == LINK_ETHERNET)
-		fine = decode_ethernet(pkt, walk);
+	if (pkt->linktype == LINKTYPE_ETHERNET)
+		result = link_ethernet(pkt, walk) ? LINK_FINE : LINK_SHORT;
 	else
-		fine = decode_other_link(pkt, walk);
-	if (fine <= 0)
-		ignore(pkt, fine < 0 ? MOS_CNT_IGNORED_LINK_TYPE : MOS_CNT_IGNORED_SHORT_LINK);
-	return fine > 0;
+		result = link_enter_other(pkt, walk);
+	if (result == LINK_FINE)
+		return true;
+	ignore(pkt, result == LINK_SHORT ? MOS_CNT_IGNORED_SHORT_LINK : MOS_CNT_IGNORED_LINK_TYPE);
+	return false;
+}
+
+/* From walk->type to the transport header; false when it ends here: ignored, or a fragment. */
+static inline bool decode_network(const struct decoder *decoder, struct mos_pkt *pkt, struct walk *walk)
+{
+	if (!link_shims(pkt, walk))
+		return ignore(pkt, MOS_CNT_IGNORED_SHORT_LINK), false;
+	if (walk->type != ETHER_IPV4 && walk->type != ETHER_IPV6)
+		return ignore(pkt, MOS_CNT_IGNORED_NOT_IP), false;
+	pkt->l3_off = walk->at;
+	pkt->l3_len = walk->end - walk->at; /* until the IP header says where the packet ends */
+	if (walk->type == ETHER_IPV4 ? !decode_ipv4(decoder, pkt, walk) : !decode_ipv6(pkt, walk))
+		return false;
+	pkt->l3_len = walk->end - pkt->l3_off;
+	if (!walk->fragment)
+		return true;
+	pkt->kind = PKT_FRAGMENT;
+	pkt->payload_off = walk->at;
+	return false;
+}
+
+/* What no tunnel is inside: TCP, or another protocol.  false: a tunnel was opened, go on inside. */
+static inline bool decode_transport(const struct decoder *decoder, struct mos_pkt *pkt, struct walk *walk)
+{
+	if (__builtin_expect(walk->proto == PROTO_TCP, 1)) {
+		decode_tcp(decoder, pkt, walk);
+		return true;
+	}
+	pkt->kind = PKT_OTHER;
+	if (!tunnel_open(pkt, walk))
+		return true;
+	if (++walk->depth > WALK_DEPTH) {
+		ignore(pkt, MOS_CNT_IGNORED_TOO_DEEP);
+		return true;
+	}
+	memset(&pkt->key, 0, sizeof pkt->key);
+	pkt->ipv6 = 0;
+	return false;
 }
 
 void decode(const struct decoder *decoder, struct mos_pkt *pkt)
@@ -311,21 +262,6 @@ void decode(const struct decoder *decoder, struct mos_pkt *pkt)
 		walk.wire_end = walk.end;
 	if (!decode_link(pkt, &walk))
 		return;
-	if (walk.type != ETHER_IPV4 && walk.type != ETHER_IPV6) {
-		ignore(pkt, MOS_CNT_IGNORED_NOT_IP);
-		return;
-	}
-	pkt->l3_off = walk.at;
-	if (walk.type == ETHER_IPV4 ? !decode_ipv4(decoder, pkt, &walk) : !decode_ipv6(pkt, &walk))
-		return;
-	pkt->l3_len = walk.end - pkt->l3_off;
-	if (walk.fragment) {
-		pkt->kind = PKT_FRAGMENT;
-		pkt->payload_off = walk.at;
-		return;
-	}
-	if (walk.proto == PROTO_TCP)
-		decode_tcp(decoder, pkt, &walk);
-	else
-		pkt->kind = PKT_OTHER;
+	while (decode_network(decoder, pkt, &walk) && !decode_transport(decoder, pkt, &walk))
+		;
 }

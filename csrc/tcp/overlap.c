@@ -91,7 +91,8 @@ static struct linux_place linux_search(struct seg_tree *held, int64_t start, int
 	return place;
 }
 
-static int linux_take(struct seg_tree *held, struct page_pool *pool, int64_t start, int64_t end, struct overlap_win *win)
+static int linux_take(struct seg_tree *held, struct page_pool *pool, int64_t start, int64_t end,
+                      struct overlap_win *win)
 {
 	struct linux_place place = linux_search(held, start, end);
 	uint32_t node = place.node;
@@ -136,7 +137,8 @@ static int bsd_take(struct seg_tree *held, struct page_pool *pool, int64_t start
  * As in BSD, but followers are met first, and equal ones are told apart by the order of the list:
  * the first of all precedes, any other follows.  A segment cut to nothing stays in the list.
  */
-static int solaris_take(struct seg_tree *held, struct page_pool *pool, int64_t start, int64_t end, struct overlap_win *win)
+static int solaris_take(struct seg_tree *held, struct page_pool *pool, int64_t start, int64_t end,
+                        struct overlap_win *win)
 {
 	uint32_t before = last_below(held, start), first = seg_tree_first(held), next;
 
@@ -158,8 +160,8 @@ static int solaris_take(struct seg_tree *held, struct page_pool *pool, int64_t s
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
-int overlap_take(struct seg_tree *held, struct page_pool *pool, uint8_t policy, int64_t edge, int64_t start, int64_t end,
-                 struct overlap_win *win)
+int overlap_take(struct seg_tree *held, struct page_pool *pool, uint8_t policy, int64_t edge, int64_t start,
+                 int64_t end, struct overlap_win *win)
 {
 	*win = (struct overlap_win){start, start};
 	if (policy == MOS_OVERLAP_POLICY_LINUX) {

@@ -34,12 +34,13 @@ struct overlap_win {
 /* Does the policy need boundaries? */
 static inline bool overlap_has_boundaries(uint8_t policy)
 {
-	return policy == MOS_OVERLAP_POLICY_LINUX || policy == MOS_OVERLAP_POLICY_BSD || policy == MOS_OVERLAP_POLICY_SOLARIS;
+	return policy == MOS_OVERLAP_POLICY_LINUX || policy == MOS_OVERLAP_POLICY_BSD ||
+	       policy == MOS_OVERLAP_POLICY_SOLARIS;
 }
 
 /* Take [start, end); everything below `edge` has been delivered, start >= edge. */
-int overlap_take(struct seg_tree *held, struct page_pool *pool, uint8_t policy, int64_t edge, int64_t start, int64_t end,
-                 struct overlap_win *win);
+int overlap_take(struct seg_tree *held, struct page_pool *pool, uint8_t policy, int64_t edge, int64_t start,
+                 int64_t end, struct overlap_win *win);
 
 /* Forget what was delivered: the stream is whole up to `edge`. */
 void overlap_deliver(struct seg_tree *held, struct page_pool *pool, int64_t edge);

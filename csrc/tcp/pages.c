@@ -7,7 +7,10 @@
 
 #include "../live.h"
 
-enum { KEEP_CACHED = 256, PAGE_MASK = PAGE_BYTES - 1 };
+enum {
+	KEEP_CACHED = 256,
+	PAGE_MASK = PAGE_BYTES - 1
+};
 
 void page_pool_init(struct page_pool *pool, uint64_t max_bytes)
 {

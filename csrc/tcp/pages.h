@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PAGE_SHIFT = 11, PAGE_BYTES = 1 << PAGE_SHIFT };
+enum {
+	PAGE_SHIFT = 11,
+	PAGE_BYTES = 1 << PAGE_SHIFT
+};
 
 /* Free pages and the cap of a context. */
 struct page_pool {

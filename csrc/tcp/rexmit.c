@@ -27,7 +27,7 @@ static uint8_t filler_class(const struct segment *segment)
 		if (hole && hole->start < segment->end)
 			since = hole->since_ns;
 	}
-	if (segment->now_ns - since <= flow_rtt(flow))
+	if (time_since(since, segment->now_ns) <= flow_rtt(flow))
 		return MOS_SEG_OUT_OF_ORDER;
 	return MOS_SEG_UNSEEN_RETRANSMISSION;
 }
@@ -135,7 +135,7 @@ void rtt_acked(struct flow_half *half, int64_t ack_rel, uint64_t now_ns)
 
 	if (!half->rtt_sample_ns || (int32_t)((uint32_t)ack_rel - half->rtt_sample_end) < 0)
 		return;
-	rtt = now_ns > half->rtt_sample_ns ? now_ns - half->rtt_sample_ns : 0;
+	rtt = time_since(half->rtt_sample_ns, now_ns);
 	half->rtt_sample_ns = 0;
 	if (!half->rtt_count || rtt < half->rtt_min_ns)
 		half->rtt_min_ns = rtt;

@@ -18,7 +18,9 @@
 
 #include "pages.h"
 
-enum { SEG_NONE = 0 };
+enum {
+	SEG_NONE = 0
+};
 
 struct seg_node {
 	int64_t start, end;
@@ -31,12 +33,14 @@ struct seg_tree {
 	struct seg_node none; /* stands for every missing node */
 	struct seg_node **page;
 	uint32_t pages, room;
-	uint32_t made; /* nodes ever taken from the pages */
+	uint32_t made;  /* nodes ever taken from the pages */
 	uint32_t spare; /* list of removed nodes, by their parent field */
 	uint32_t root, last;
 };
 
-enum { SEG_PER_PAGE = PAGE_BYTES / sizeof(struct seg_node) };
+enum {
+	SEG_PER_PAGE = PAGE_BYTES / sizeof(struct seg_node)
+};
 
 static inline struct seg_node *seg_at(struct seg_tree *tree, uint32_t node)
 {
@@ -50,7 +54,8 @@ void seg_tree_free(struct seg_tree *tree, struct page_pool *pool);
 uint32_t seg_tree_add(struct seg_tree *tree, struct page_pool *pool, uint32_t parent, bool right, int64_t start,
                       int64_t end);
 /* A new node right behind `before`; SEG_NONE: in front of all. */
-uint32_t seg_tree_add_behind(struct seg_tree *tree, struct page_pool *pool, uint32_t before, int64_t start, int64_t end);
+uint32_t seg_tree_add_behind(struct seg_tree *tree, struct page_pool *pool, uint32_t before, int64_t start,
+                             int64_t end);
 /* The last node that goes gives the memory back. */
 void seg_tree_remove(struct seg_tree *tree, struct page_pool *pool, uint32_t node);
 void seg_tree_set_end(struct seg_tree *tree, uint32_t node, int64_t end);

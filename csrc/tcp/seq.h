@@ -37,4 +37,10 @@ static inline int64_t rel_min(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/* Time from one packet to another, ns; 0 when captures stamped the later one earlier. */
+static inline uint64_t time_since(uint64_t from_ns, uint64_t now_ns)
+{
+	return now_ns > from_ns ? now_ns - from_ns : 0;
+}
+
 #endif

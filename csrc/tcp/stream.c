@@ -43,27 +43,6 @@ static bool push_piece(struct stream *stream, int64_t at, const uint8_t *data, u
 	return true;
 }
 
-/* The piece that holds position `at`, or NULL: the position then is in the pages. */
-static const struct stream_piece *piece_at(const struct stream *stream, int64_t at)
-{
-	for (uint32_t i = stream->pieces; i-- > 0;) {
-		const struct stream_piece *piece = &stream->piece[i];
-
-		if (at >= piece->at && at < piece->at + piece->len)
-			return piece;
-	}
-	return NULL;
-}
-
-/* The nearest piece that begins at or after `at` ends a run of pages. */
-static int64_t pages_until(const struct stream *stream, int64_t at, int64_t end)
-{
-	for (uint32_t i = 0; i < stream->pieces; i++)
-		if (stream->piece[i].at >= at && stream->piece[i].at < end)
-			end = stream->piece[i].at;
-	return end;
-}
-
 /* Copy pieces to pages where an overlap is about to change bytes under them; on failure they stay. */
 static int flatten(struct stream *stream, struct page_pool *pool)
 {
@@ -76,88 +55,6 @@ static int flatten(struct stream *stream, struct page_pool *pool)
 	}
 	stream->pieces = 0;
 	return 0;
-}
-
-static size_t compare_run(const struct stream *stream, int64_t at, const uint8_t *data, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		const struct stream_piece *piece = piece_at(stream, at + (int64_t)done);
-		size_t n = len - done, different;
-
-		if (piece) {
-			size_t skip = (size_t)(at + (int64_t)done - piece->at);
-
-			if (piece->len - skip < n)
-				n = piece->len - skip;
-			if (!memcmp(piece->data + skip, data + done, n)) {
-				done += n;
-				continue;
-			}
-			for (size_t i = 0; i < n; i++)
-				if (piece->data[skip + i] != data[done + i])
-					return done + i + 1;
-		}
-		n = (size_t)(pages_until(stream, at + (int64_t)done, at + (int64_t)len) - at) - done;
-		different = pages_compare(&stream->pages, at + (int64_t)done, data + done, n);
-		if (different)
-			return done + different;
-		done += n;
-	}
-	return 0;
-}
-
-size_t stream_run(const struct stream *stream, int64_t at, int64_t limit)
-{
-	const struct hole *hole = ranges_next(&stream->holes, at);
-	int64_t end = rel_min(stream->top, limit);
-
-	if (at < stream->base || at >= end || (hole && hole->start <= at))
-		return 0;
-	return (size_t)((hole ? rel_min(hole->start, end) : end) - at);
-}
-
-uint64_t stream_missing(const struct stream *stream, int64_t at, int64_t limit)
-{
-	int64_t from = at;
-
-	while (at < limit) {
-		const struct hole *hole;
-
-		if (at < stream->base) {
-			at = rel_min(stream->base, limit);
-			continue;
-		}
-		hole = ranges_next(&stream->holes, at);
-		if (!hole || hole->start > at)
-			break;
-		at = rel_min(hole->end, limit);
-	}
-	return (uint64_t)(at - from);
-}
-
-void stream_conflict(const struct stream *stream, int64_t at, const uint8_t *data, uint32_t len, struct stream_put *put)
-{
-	int64_t end = rel_min(at + len, stream->top), from = at;
-
-	*put = (struct stream_put){0};
-	at = rel_max(at, stream->base);
-	while (at < end) {
-		size_t run = stream_run(stream, at, end), different;
-
-		if (!run) {
-			at += (int64_t)stream_missing(stream, at, end);
-			continue;
-		}
-		different = compare_run(stream, at, data + (at - from), run);
-		if (different) {
-			if (!put->conflict_bytes)
-				put->conflict_at = at + (int64_t)different - 1;
-			put->conflict_bytes += run - (different - 1);
-		}
-		at += (int64_t)run;
-	}
 }
 
 /* The stream is whole up to here: its host has delivered what is below. */
@@ -179,10 +76,11 @@ static struct overlap_win new_wins(struct stream *stream, struct page_pool *pool
 	edge = whole_until(stream);
 	overlap_deliver(&stream->held, pool, edge);
 	at = rel_max(at, edge);
+	if (stream->policy == MOS_OVERLAP_POLICY_LINUX)
+		end += fin;
 	/* without memory for its boundaries the first copy stays */
-	if (at < end + fin && overlap_take(&stream->held, pool, stream->policy, edge, at, end + fin, &win))
+	if (at < end && overlap_take(&stream->held, pool, stream->policy, edge, at, end, &win))
 		win.to = win.from;
-	win.to = rel_min(win.to, end);
 	return win;
 }
 
@@ -316,50 +214,6 @@ int64_t stream_advance(struct stream *stream, int64_t next)
 	return grown;
 }
 
-size_t stream_read(const struct stream *stream, int64_t at, uint8_t *data, size_t len, int64_t limit)
-{
-	size_t run = stream_run(stream, at, limit), done = 0;
-
-	if (run > len)
-		run = len;
-	while (done < run) {
-		int64_t here = at + (int64_t)done;
-		const struct stream_piece *piece = piece_at(stream, here);
-		size_t n = run - done;
-
-		if (piece) {
-			size_t skip = (size_t)(here - piece->at);
-
-			if (piece->len - skip < n)
-				n = piece->len - skip;
-			memcpy(data + done, piece->data + skip, n);
-		} else {
-			n = (size_t)(pages_until(stream, here, here + (int64_t)n) - here);
-			pages_read(&stream->pages, here, data + done, n);
-		}
-		done += n;
-	}
-	return run;
-}
-
-size_t stream_view(const struct stream *stream, int64_t at, int64_t limit, const uint8_t **data)
-{
-	size_t run = stream_run(stream, at, limit), there;
-	const struct stream_piece *piece;
-
-	if (!run)
-		return 0;
-	piece = piece_at(stream, at);
-	if (piece) {
-		*data = piece->data + (at - piece->at);
-		there = piece->len - (size_t)(at - piece->at);
-	} else {
-		there = pages_view(&stream->pages, at, data);
-		run = (size_t)(pages_until(stream, at, at + (int64_t)run) - at);
-	}
-	return there < run ? there : run;
-}
-
 /* A piece that found no page becomes a hole; without memory even for that, all below it goes too. */
 static void lose_piece(struct stream *stream, int64_t at, int64_t end)
 {
@@ -377,7 +231,8 @@ static void keep_pieces(struct stream *stream, struct page_pool *pool, int64_t f
 
 		if (skip >= piece->len)
 			continue;
-		if (pages_write(&stream->pages, pool, piece->at + skip, piece->data + skip, (size_t)(piece->len - skip)))
+		if (pages_write(&stream->pages, pool, piece->at + skip, piece->data + skip,
+		                (size_t)(piece->len - skip)))
 			lose_piece(stream, piece->at + skip, piece->at + piece->len);
 	}
 	stream->pieces = 0;

@@ -35,21 +35,21 @@ struct stream {
 	struct seg_tree held; /* segments that wait for a hole, for policies that ask for them */
 	struct stream_piece *piece;
 	uint32_t pieces, room;
-	uint32_t rmem;        /* unread bytes allowed */
-	uint8_t policy;       /* enum mos_overlap_policy */
+	uint32_t rmem;  /* unread bytes allowed */
+	uint8_t policy; /* enum mos_overlap_policy */
 	bool history;
-	bool dirty;           /* has pieces: in the context's list to settle */
-	bool pending;         /* NEW_DATA at MOS_NULL is due */
-	uint64_t lost_bytes;  /* found no memory */
+	bool dirty;             /* has pieces: in the context's list to settle */
+	bool pending;           /* NEW_DATA at MOS_NULL is due */
+	uint64_t lost_bytes;    /* found no memory */
 	struct stream *retired; /* next one that waits to be freed */
 };
 
 /* What an arriving segment met. */
 struct stream_put {
-	int64_t conflict_at;    /* first byte that differs from a stored one */
+	int64_t conflict_at;     /* first byte that differs from a stored one */
 	uint64_t conflict_bytes; /* 0 = none (counted from the first difference to the run's end) */
 	bool no_memory;
-	bool fin; /* set by the caller: the segment carries FIN, which some policies count as a byte */
+	bool fin; /* set by the caller: the segment carries FIN, which Linux counts as a byte */
 };
 
 /* A stream that begins at `at`; NULL when memory is out. */
@@ -68,7 +68,8 @@ void stream_put(struct stream *stream, struct page_pool *pool, int64_t at, const
  * Bytes that stream_put() would find stored with another value, without changing anything.
  * Called first, so that ERROR is dispatched before bytes are overwritten.
  */
-void stream_conflict(const struct stream *stream, int64_t at, const uint8_t *data, uint32_t len, struct stream_put *put);
+void stream_conflict(const struct stream *stream, int64_t at, const uint8_t *data, uint32_t len,
+                     struct stream_put *put);
 
 /* Forget everything at and above `at`: the receiver refused it. */
 void stream_restart(struct stream *stream, struct page_pool *pool, int64_t at);

@@ -92,7 +92,7 @@ static bool timestamp_is_old(struct segment *segment)
 		tcp_opts_timestamp(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len, &segment->ts_value);
 	if (!segment->has_timestamp || !half->ts_recent || segment->end <= half_rcv_nxt(flow, segment->side))
 		return false;
-	return seq_before(segment->ts_value, half->ts_recent) && segment->now_ns - flow->last_ns < TIMESTAMP_LIFE_NS;
+	return seq_before(segment->ts_value, half->ts_recent) && time_since(flow->last_ns, segment->now_ns) < TIMESTAMP_LIFE_NS;
 }
 
 /* What a host in SYN_SENT takes as an answer to its SYN (RFC 9293 3.10.7.3). */

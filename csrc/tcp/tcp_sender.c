@@ -115,7 +115,7 @@ static void take_handshake_rtt(struct segment *segment)
 	flow->flags &= (uint8_t)~FLOW_HANDSHAKE_RUNS;
 	if (flow->half[MOS_SIDE_SVR].flags & HALF_SYN) {
 		flow->flags |= FLOW_HANDSHAKE_DONE;
-		flow->handshake_rtt_ns = segment->now_ns - flow->handshake_rtt_ns;
+		flow->handshake_rtt_ns = time_since(flow->handshake_rtt_ns, segment->now_ns);
 	}
 }
 

@@ -1,5 +1,5 @@
 /* test_decode.c - hand-made frames, byte by byte: link layers, IP, TCP, cuts and damage. */
-// sources: packet/decode.c packet/checksum.c flow/flow_key.c
+// sources: packet/decode.c packet/link.c packet/tunnel.c packet/checksum.c flow/flow_key.c
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* test_frag.c - fragments of IPv4 and IPv6 against a byte-array model, and at every limit. */
-// sources: packet/frag.c packet/frag_store.c packet/decode.c packet/checksum.c flow/flow_key.c live.c
+// sources: packet/frag.c packet/frag_store.c packet/decode.c packet/link.c packet/tunnel.c packet/checksum.c flow/flow_key.c live.c
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* test_stream.c - received bytes, against one value and one flag for every position. */
-// sources: tcp/stream.c tcp/overlap.c tcp/seg_tree.c tcp/pages.c tcp/ranges.c live.c
+// sources: tcp/stream.c tcp/stream_read.c tcp/overlap.c tcp/seg_tree.c tcp/pages.c tcp/ranges.c live.c
 #include <stdlib.h>
 #include <string.h>
 

@@ -27,7 +27,6 @@ import os
 import random
 import re
 import select
-import shutil
 import socket
 import struct
 import subprocess
@@ -37,7 +36,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -149,11 +147,16 @@ class Action:
     right: Action | None = None
 
 
-class Rule(NamedTuple):
-    """[TCP:flags:PA]-action-|: what is done to packets whose field has exactly this value."""
+@dataclass
+class Rule:
+    """[TCP:flags:PA]-action-|: what is done to packets whose field has exactly this value.
+
+    [TCP:flags:PA:1] does it for the first one only.
+    """
 
     field: str
     value: str
+    left: float
     action: Action | None
 
 
@@ -177,11 +180,11 @@ def parse_action(text: str) -> tuple[Action | None, str]:
 def parse(dna: str) -> list[Rule]:
     """Read a strategy: rules for what a host sends."""
     rules = []
-    for name, value, tree in re.findall(r"\[TCP:([\w-]+):([^\]]*)\]-(.*?)-\|", dna):
+    for name, value, times, tree in re.findall(r"\[TCP:([\w-]+):([^\]:]*)(?::(\d+))?\]-(.*?)-\|", dna):
         action, rest = parse_action(tree)
         if rest:
             raise ValueError(f"{dna}: cannot read {rest!r}")
-        rules.append(Rule(name, value, action))
+        rules.append(Rule(name, value, float(times or "inf"), action))
     if not rules:
         raise ValueError(f"{dna}: no rule")
     return rules
@@ -197,7 +200,8 @@ class Engine:
     def run(self, packet: Packet) -> list[Packet]:
         """Give what leaves instead of a packet."""
         for rule in self.rules:
-            if self.matches(rule, packet):
+            if rule.left > 0 and self.matches(rule, packet):
+                rule.left -= 1
                 return self.act(rule.action, packet)
         return [packet]
 
@@ -517,6 +521,8 @@ def watch(packets: list[tuple[int, bytes]], *, burst: int) -> Said:
         file.flush()
         with monitor(file.name, verify_checksums=True, burst=burst) as m:
             sock = mos.mtcp_socket(m, socket.AF_UNSPEC, mos.MOS_SOCK_MONITOR_STREAM, 0)
+            for side in (mos.MOS_CLIOVERLAP, mos.MOS_SVROVERLAP):  # both hosts run Linux
+                mos.mtcp_setsockopt(m, sock, mos.SOL_MONSOCKET, side, mos.MOS_OVERLAP_POLICY_LINUX)
             mos.mtcp_register_callback(m, sock, mos.MOS_ON_CONN_NEW_DATA, mos.MOS_HK_RCV, on_data)
             for hook in (mos.MOS_NULL, mos.MOS_HK_RCV):
                 mos.mtcp_register_callback(m, sock, mos.MOS_ON_ERROR, hook, on_error)
@@ -594,6 +600,7 @@ def desync() -> Iterator[Strategy]:
         ("other payload, flag S", OURS, ("load:corrupt", "flags:replace:S")),
         ("other payload, flags SF", OURS, ("load:corrupt", "flags:replace:SF")),
         ("other payload, flags RPA", OURS, ("load:corrupt", "flags:replace:RPA", "seq:add:1")),
+        ("data offset 15", OURS, ("dataofs:replace:15",)),
         ("IP length 64", CCS, ("len:replace:64",)),
         ("IP length 64, other payload", OURS, ("load:corrupt", "len:replace:64")),
         ("IP length 200, beyond the packet", OURS, ("load:corrupt", "len:replace:200")),
@@ -635,7 +642,9 @@ def teardown() -> Iterator[Strategy]:
         )
     dna = "[TCP:flags:A]-tamper{TCP:load:replace:a5z2}(tamper{TCP:flags:replace:CN},)-|"
     yield Strategy("Teardown: ACK becomes CN with payload", CCS, dna)
-    yield Strategy("Teardown: a real RST", OURS, insert(tampers("flags:replace:R"), after=True))
+    yield Strategy("Teardown: R behind the data, at its seq", OURS, insert(tampers("flags:replace:R"), after=True))
+    real = tampers("flags:replace:R", f"seq:add:{SIZE}", "load:replace:")
+    yield Strategy("Teardown: a real RST behind the data", OURS, insert(real, after=True))
 
 
 def handshake() -> Iterator[Strategy]:
@@ -652,13 +661,17 @@ def handshake() -> Iterator[Strategy]:
         ("SYN, then SYN of another seq, low TTL", OURS, f"duplicate(,{tampers('seq:corrupt', 'ttl:replace:8')})"),
         ("SYN, then RST, low TTL", OURS, f"duplicate(,{tampers('flags:replace:R', 'ttl:replace:8')})"),
         ("SYN, then RST/ACK of wrong ack", OURS, f"duplicate(,{tampers('flags:replace:RA', 'ack:corrupt')})"),
+        ("SYN, then SYN of seq 10 higher, low TTL", OURS, f"duplicate(,{tampers('seq:add:10', 'ttl:replace:8')})"),
+        ("SYN, then SYN of seq 10 lower, low TTL", OURS, f"duplicate(,{tampers('seq:add:-10', 'ttl:replace:8')})"),
         ("SYN with FIN, then SYN", OURS, "duplicate(tamper{TCP:flags:replace:SF},)"),
         ("SYN with bad window scale, then SYN", OURS, "duplicate(tamper{TCP:options-wscale:replace:255},)"),
     ):
         yield Strategy(f"Handshake: {name}", source, f"[TCP:flags:S]-{tree}-|", patience=1.3)
     dna = insert(tampers("flags:replace:S", "seq:corrupt"), "PA")
     yield Strategy("Handshake: SYN of another seq before the data", OURS, dna)
-    yield Strategy("Handshake: SYN again before the data", OURS, insert(tampers("flags:replace:S", "seq:add:-1"), "PA"))
+    again = ("flags:replace:S", "seq:add:-1")
+    yield Strategy("Handshake: SYN again, before the data", OURS, insert(tampers(*again, "load:replace:"), "PA:1"))
+    yield Strategy("Handshake: SYN again with payload, before the data", OURS, insert(tampers(*again), "PA:1"))
 
 
 def segmentation() -> Iterator[Strategy]:
@@ -700,6 +713,11 @@ def options() -> Iterator[Strategy]:
         ("bad alternate checksum", OURS, "flags:PA]-tamper{TCP:options-altchksum:corrupt}"),
         ("bad window scale with data", OURS, "flags:PA]-tamper{TCP:options-wscale:corrupt}"),
         ("timestamp far ahead on an empty ACK", OURS, "flags:A]-duplicate(,tamper{TCP:options-timestamp:add:1000000})"),
+        (
+            "timestamp far ahead on the second half",
+            OURS,
+            "flags:PA:1]-fragment{tcp:8:True}(,tamper{TCP:options-timestamp:add:1000000})",
+        ),
         ("urgent data", OURS, "flags:PA]-tamper{TCP:flags:replace:PAU}(tamper{TCP:urgptr:replace:10},)"),
         ("urgent pointer without the flag", OURS, "flags:PA]-tamper{TCP:urgptr:replace:10}"),
         ("urgent pointer behind the segment", OURS, "flags:PA]-" + tampers("flags:replace:PAU", "urgptr:replace:200")),
@@ -728,8 +746,21 @@ def server_side() -> Iterator[Strategy]:
         ("no flags, then SYN/ACK", SIGCOMM, "duplicate(tamper{TCP:flags:replace:},)"),
         ("FREC twice, then FSEC", CCS, "duplicate({FREC()}(duplicate,),{FSEC})"),
         ("RST/ACK, low TTL, then SYN/ACK", OURS, "duplicate(tamper{TCP:flags:replace:RA}(tamper{IP:ttl:replace:8},),)"),
-        ("SYN/ACK of another seq, low TTL, before", OURS, "duplicate(tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},),)"),
-        ("SYN/ACK of another seq, low TTL, behind", OURS, "duplicate(,tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},))"),
+        (
+            "SYN/ACK of another seq, low TTL, before",
+            OURS,
+            "duplicate(tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},),)",
+        ),
+        (
+            "SYN/ACK of another seq, low TTL, behind",
+            OURS,
+            "duplicate(,tamper{TCP:seq:corrupt}(tamper{IP:ttl:replace:8},))",
+        ),
+        (
+            "SYN/ACK of seq 10 higher, low TTL, behind",
+            OURS,
+            "duplicate(,tamper{TCP:seq:add:10}(tamper{IP:ttl:replace:8},))",
+        ),
         ("SYN/ACK of another seq behind", OURS, "duplicate(,tamper{TCP:seq:corrupt})"),
     ):
         text = re.sub(r"\{([FSREC]+)(?:\(\))?\}", r"tamper{TCP:flags:replace:\1}", tree)
@@ -769,28 +800,104 @@ def judge(lab: Lab, strategy: Strategy) -> Verdict:
     return Verdict(strategy, played, watch(played.packets, burst=64), watch(played.packets, burst=1))
 
 
-def describe(real: bytes, whole: bytes) -> str:
+def describe(data: bytes, whole: bytes) -> str:
     """Bytes in words."""
-    if real == whole:
+    if data == whole:
         return "all"
-    if not real:
+    if not data:
         return "nothing"
-    if whole.startswith(real):
-        return f"the first {len(real)}"
-    return f"{len(real)}, not the real ones" if len(real) <= len(whole) else f"{len(real)}, too many"
+    if whole.startswith(data):
+        return f"the first {len(data)} bytes"
+    return f"{len(data)} bytes, not the real ones"
 
 
-def line(verdict: Verdict) -> str:
-    """A verdict in a line."""
-    said, played = verdict.said, verdict.played
-    equal = "exact" if said.server_read == played.server_read and said.client_read == played.client_read else "DIFFERS"
-    single = "" if verdict.single.errors == said.errors else f" burst 1: {verdict.single.errors}"
-    return (
-        f"{'FAULT' if verdict.faults() else 'ok':5} {equal:7} {verdict.strategy.name}: server {played.server}"
-        f" read {describe(played.server_read, REQUESTS)}, client {played.client} read"
-        f" {describe(played.client_read, REPLIES)}; mos {said.flows} server {describe(said.server_read, REQUESTS)}"
-        f" client {describe(said.client_read, REPLIES)} errors {said.errors}{single}"
+def host(verdict: Verdict) -> str:
+    """Say what the server did."""
+    played = verdict.played
+    text = f"{played.server}, read {describe(played.server_read, REQUESTS)}"
+    if played.client_read != REPLIES:
+        text += f"; client {played.client}, read {describe(played.client_read, REPLIES)}"
+    return text
+
+
+def monitored(verdict: Verdict) -> str:
+    """Say what mos delivered."""
+    parts = []
+    for side, whole in (("server", REQUESTS), ("client", REPLIES)):
+        real, ours = getattr(verdict.played, f"{side}_read"), getattr(verdict.said, f"{side}_read")
+        if real == ours and (side == "server" or real == whole):
+            parts += ["the same"] * (side == "server")
+        else:
+            parts.append(f"{side}: {'the same' if real == ours else 'other' * bool(ours) or 'nothing'}")
+            if ours and real != ours:
+                parts[-1] = f"{side}: {describe(ours, whole)}" + (" nor those read" if real and real != whole else "")
+    return "; ".join(parts)
+
+
+def ends(verdict: Verdict) -> str:
+    """Final states of the flows that mos saw: client's, server's, and why they ended."""
+    texts = [f"{client}, {server} ({reason})" for client, server, reason in verdict.said.flows]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def outcome(verdict: Verdict) -> str:
+    """Verdict in a word or two."""
+    bursts = {fault.split(":")[0] for fault in verdict.faults()}
+    if bursts:
+        return "**missed**" if len(bursts) > 1 else f"**missed** with {bursts.pop()}"
+    same = all(
+        getattr(said, f"{side}_read") == getattr(verdict.played, f"{side}_read")
+        for said in (verdict.said, verdict.single)
+        for side in ("server", "client")
     )
+    return "exact" if same else "ERROR"
+
+
+def table(verdicts: list[Verdict]) -> Iterator[str]:
+    """Give docs/evasion.md."""
+    yield INTRODUCTION.strip()
+    counts = {name: sum(outcome(v).startswith(name) for v in verdicts) for name in ("exact", "ERROR", "**missed**")}
+    said = ", ".join(f"{count} {name.strip('*')}" for name, count in counts.items())
+    yield f"\n{len(verdicts)} strategies: {said}. Made on Linux {'.'.join(os.uname().release.split('.')[:2])}.\n"
+    yield "| strategy | from | the server | mos delivered | final states in mos (end) | ERROR | verdict |"
+    yield "|---|---|---|---|---|---|---|"
+    for verdict in verdicts:
+        errors = ", ".join(f"`{name}`" for name in verdict.said.errors) or "-"
+        name, source = verdict.strategy.name, verdict.strategy.source
+        cells = [name, source, host(verdict), monitored(verdict), ends(verdict), errors, outcome(verdict)]
+        yield f"| {' | '.join(cells)} |"
+    yield "\n## The strategies in Geneva's language\n"
+    yield 'They change what the client sends; those named "Server" change what the server sends.\n'
+    yield "```"
+    width = max(len(verdict.strategy.name) for verdict in verdicts)
+    yield from (f"{verdict.strategy.name:{width}}  {verdict.strategy.dna}" for verdict in verdicts)
+    yield "```"
+
+
+INTRODUCTION = """
+# Evasion
+
+<!-- Made by tests/live/geneva.py --table on a running kernel; do not edit. -->
+
+Whoever wants to hide from a monitor sends packets that the monitor and the server understand
+differently. [Geneva](https://geneva.cs.umd.edu/) found such strategies by search. Here they are played
+against the TCP of a real Linux kernel, with a real client; mos reads a capture taken between the two, with
+`verify_checksums=True`. The client asks twice, 64 bytes each, the server answers each question, then both
+close.
+
+- A packet with a TTL below 20 is in the capture and does not reach the other host, as if the rest of the
+  path were too long for it.
+- "Corrupt" sequence and acknowledgement numbers are far ahead of the true ones, "corrupt" timestamps far behind.
+- **exact**: mos delivered to both sides, byte by byte, what the programs there read.
+- **ERROR**: it did not, and raised `MOS_ON_ERROR` with the reason given ([the reasons](events.md#error-reasons)).
+- **missed**: neither. Both runs count, with bursts of 64 packets and of 1; columns are of the former.
+
+"The server" gives how its program saw the connection end, or the kernel's state of the socket when nothing
+more moved. From: CCS '19 is Bock et al., *Geneva: Evolving Censorship Evasion Strategies*; SIGCOMM '20 is Bock
+et al., *Come as You Are: Helping Unmodified Clients Bypass Censorship with Server-side Evasion*; the others are
+variations. `tests/live/test_evasion.py` plays them all; `python tests/live/geneva.py NAME -v` shows the packets
+of one.
+"""
 
 
 def show(verdict: Verdict) -> Iterator[str]:
@@ -799,28 +906,28 @@ def show(verdict: Verdict) -> Iterator[str]:
     for _, data in verdict.played.packets:
         packet = Packet.parse(data)
         base, other = isn.setdefault(packet.src, packet.seq), isn.get(packet.dst, 0)
+        seq, ack = ((value + 2**31) % 2**32 - 2**31 for value in (packet.seq - base, packet.ack - other))
         yield (
-            f"{'C' if packet.src == CLIENT else 'S'} {packet.letters():4} seq {(packet.seq - base + 2**31) % 2**32 - 2**31}"
-            f" ack {(packet.ack - other + 2**31) % 2**32 - 2**31} win {packet.window} ttl {packet.ttl}"
-            f" urg {packet.urgent} {packet.options} {packet.load[:24]!r} ({len(packet.load)})"
+            f"{'client' if packet.src == CLIENT else 'server'} {packet.letters():6} seq {seq} ack {ack}"
+            f" window {packet.window} ttl {packet.ttl} {packet.options} {packet.load[:24]!r} ({len(packet.load)})"
         )
 
 
 def main() -> int:
     """Play what the command line asks for."""
-    wanted = [strategy for strategy in STRATEGIES if not sys.argv[1:] or sys.argv[1] in strategy.name]
-    bad = 0
-    start = time.monotonic()
+    names = [word for word in sys.argv[1:] if not word.startswith("-")]
+    wanted = [strategy for strategy in STRATEGIES if all(name in strategy.name for name in names)]
     with Lab() as lab:
-        for strategy in wanted:
-            t = time.monotonic()
-            verdict = judge(lab, strategy)
-            bad += bool(verdict.faults())
-            print(line(verdict), f"{time.monotonic() - t:.2f}")
-            if "-v" in sys.argv:
-                print(strategy.dna, *show(verdict), *verdict.faults(), sep="\n   ")
-    print(f"{time.monotonic() - start:.1f} s, {len(wanted)} strategies, {bad} faults")
-    return bool(bad)
+        verdicts = [judge(lab, strategy) for strategy in wanted]
+    if "--table" in sys.argv:
+        print(*table(verdicts), sep="\n")
+        return 0
+    for verdict in verdicts:
+        name, errors = verdict.strategy.name, " ".join(verdict.said.errors)
+        print(f"{outcome(verdict)}: {name}: {host(verdict)}; mos: {monitored(verdict)}; {ends(verdict)}; {errors}")
+        if "-v" in sys.argv:
+            print(verdict.strategy.dna, *show(verdict), *verdict.faults(), sep="\n    ")
+    return int(any(verdict.faults() for verdict in verdicts))
 
 
 if __name__ == "__main__":

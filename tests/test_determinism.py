@@ -1,0 +1,139 @@
+"""The same capture gives the same events, every time: for any burst size, any hash seed, packed or not."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support import DATA, Event, Log, corpus, monitor
+
+import mos
+
+CAPTURES = sorted(path.stem for path in DATA.glob("*.pcap"))
+# Other people's captures with holes, overlaps, reused ports, fragments and many flows.
+OTHERS = (
+    "arkime__tcp_handshake_synthetic.pcap",
+    "mercury__smb.pcap",
+    "ndpi__1kxun.pcap",
+    "nfstream__weibo.pcap",
+    "suricata__tcp-overlap.pcap",
+    "zeek__ipv6-http-atomic-frag.pcap",
+)
+every_capture = pytest.mark.parametrize("name", CAPTURES)
+
+
+class Told(NamedTuple):
+    """Everything observable of a run."""
+
+    events: list[Event]
+    details: list[tuple[object, ...]]
+    at_null: dict[tuple[int, str], str]
+    counters: dict[str, int]
+
+
+class Witness:
+    """Logs all events with what can be read in them; the bytes read at MOS_NULL only as a whole."""
+
+    def __init__(self, m: mos.Context) -> None:
+        """Open a socket that reads at MOS_HK_RCV, one that reads at MOS_NULL, and a raw one."""
+        self.m, self.log = m, Log(m, self.react)
+        self.details: list[tuple[object, ...]] = []
+        self.sums: dict[tuple[int, str], hashlib._Hash] = defaultdict(hashlib.sha256)
+        self.log.listen()
+        self.log.listen(wanted={mos.MOS_NULL: ("NEW_DATA",), mos.MOS_HK_RCV: ("CONN_END",)})
+        self.log.listen_raw()
+
+    def read(self, sock: int, side: int) -> bytes:
+        """Read what is there; a gap is a part of what is told."""
+        data = b""
+        while True:
+            try:
+                part = mos.mtcp_peek(self.m, sock, side)
+            except mos.StreamGap as gap:
+                data += f"<{gap.missed} missed>".encode()
+                continue
+            if not part:
+                return data
+            data += part
+
+    def react(self, event: Event, sock: int) -> None:
+        """Take what an event has to say."""
+        if event.side == "-":
+            return
+        side = ("CLI", "SVR").index(event.side)
+        if event.name == "NEW_DATA" and event.hook == "NULL":
+            self.sums[event.flow, event.side].update(self.read(sock, side))
+        elif event.name == "NEW_DATA":
+            self.details.append((event.packet, self.read(sock, side)))
+        elif event.name == "ERROR":
+            self.details.append((event.packet, mos.mtcp_getlasterror(self.m)))
+        else:
+            self.details.append((event.packet, event.flow, mos.mtcp_getfigures(self.m, sock)))
+
+
+def told(path: Path, **options: object) -> Told:
+    """Run a capture."""
+    with monitor(path, midstream=True, **options) as m:
+        witness = Witness(m)
+        mos.mtcp_app_join(m)
+    events = [e for e in witness.log.events if (e.hook, e.name) != ("NULL", "NEW_DATA")]
+    sums = {key: digest.hexdigest() for key, digest in witness.sums.items()}
+    return Told(events, witness.details, sums, mos.mtcp_getcounters(m))
+
+
+@cache
+def first_time(path: Path) -> Told:
+    """The run that others are compared with."""
+    return told(path)
+
+
+@every_capture
+def test_twenty_times(name: str) -> None:
+    """Twenty runs of one file."""
+    path = DATA / f"{name}.pcap"
+    assert all(told(path) == first_time(path) for _ in range(20))
+
+
+@every_capture
+@pytest.mark.parametrize("burst", [1, 3, 64])
+@pytest.mark.parametrize("seed", [0, 1, 2**63 + 5])
+def test_bursts_and_seeds(name: str, burst: int, seed: int) -> None:
+    """Neither the burst size nor the hash seed can be observed."""
+    path = DATA / f"{name}.pcap"
+    assert told(path, burst=burst, hash_seed=seed) == first_time(path)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("burst", [1, 3, 64])
+def test_other_peoples_captures(name: str, burst: int) -> None:
+    """The same on captures with more odd things in them."""
+    path = corpus("open", name)
+    assert told(path, burst=burst, hash_seed=burst) == first_time(path)
+
+
+@every_capture
+def test_packed(name: str, tmp_path: Path) -> None:
+    """A file and the same file packed with gzip."""
+    path, packed = DATA / f"{name}.pcap", tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert told(packed) == first_time(path)
+
+
+def test_other_processes() -> None:
+    """Another process, with another seed for Python's own hashes, writes the same rows."""
+    command = [sys.executable, "-m", "mos", "flows", "--json", "--hash", "--midstream"]
+    command += [str(DATA / f"{name}.pcap") for name in CAPTURES]
+    said = {
+        subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+        for seed in ("0", "1", "4711")
+    }
+    assert len(said) == 1
+    assert said.pop().count(b"\n") > len(CAPTURES)
