@@ -86,7 +86,9 @@ def told(path: Path, **options: object) -> Told:
         mos.mtcp_app_join(m)
     events = [e for e in witness.log.events if (e.hook, e.name) != ("NULL", "NEW_DATA")]
     sums = {key: digest.hexdigest() for key, digest in witness.sums.items()}
-    return Told(events, witness.details, sums, mos.mtcp_getcounters(m))
+    counters = mos.mtcp_getcounters(m)
+    del counters["callbacks"]  # NEW_DATA at MOS_NULL is grouped by bursts
+    return Told(events, witness.details, sums, counters)
 
 
 @cache
@@ -103,8 +105,7 @@ def test_twenty_times(name: str) -> None:
 
 
 @every_capture
-@pytest.mark.parametrize("burst", [1, 3, 64])
-@pytest.mark.parametrize("seed", [0, 1, 2**63 + 5])
+@pytest.mark.parametrize(("burst", "seed"), [(1, 0), (3, 1), (64, 2**63 + 5), (1, 7), (64, 0)])
 def test_bursts_and_seeds(name: str, burst: int, seed: int) -> None:
     """Neither the burst size nor the hash seed can be observed."""
     path = DATA / f"{name}.pcap"

@@ -111,7 +111,7 @@ static int linux_take(struct seg_tree *held, struct page_pool *pool, int64_t sta
 	return 0;
 }
 
-/* ---- BSD ------------------------------------------------------------------------------------- */
+/* ---- BSD, and Windows before Vista ------------------------------------------------------------ */
 
 /* Segments do not overlap here: each is cut where it loses. */
 static int bsd_take(struct seg_tree *held, struct page_pool *pool, int64_t start, int64_t end, struct overlap_win *win)
@@ -172,9 +172,9 @@ int overlap_take(struct seg_tree *held, struct page_pool *pool, uint8_t policy, 
 	}
 	if (held->root == SEG_NONE && start == edge)
 		return 0; /* is delivered at once */
-	if (policy == MOS_OVERLAP_POLICY_BSD)
-		return bsd_take(held, pool, start, end, win);
-	return solaris_take(held, pool, start, end, win);
+	if (policy == MOS_OVERLAP_POLICY_SOLARIS)
+		return solaris_take(held, pool, start, end, win);
+	return bsd_take(held, pool, start, end, win);
 }
 
 void overlap_deliver(struct seg_tree *held, struct page_pool *pool, int64_t edge)

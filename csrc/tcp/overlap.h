@@ -13,8 +13,7 @@
  *   bsd      4.4BSD: the segment that holds the first new byte keeps its bytes, later ones lose.
  *   solaris  OpenSolaris: what follows wins over the end of what precedes, unless it lies in it
  *            whole.  Arriving segments meet their followers first.
- *   windows  Windows Vista and later: the first copy stays, no boundaries needed.  Older ones are
- *            like bsd.
+ *   windows  Windows 2000, XP and 2003: as bsd.  Vista and later keep the first copy: policy first.
  *
  * docs/options.md says where these come from.
  * Positions are rel numbers (seq.h).  Errors: -ENOMEM; the segment is then forgotten.
@@ -34,8 +33,7 @@ struct overlap_win {
 /* Does the policy need boundaries? */
 static inline bool overlap_has_boundaries(uint8_t policy)
 {
-	return policy == MOS_OVERLAP_POLICY_LINUX || policy == MOS_OVERLAP_POLICY_BSD ||
-	       policy == MOS_OVERLAP_POLICY_SOLARIS;
+	return policy != MOS_OVERLAP_POLICY_FIRST && policy != MOS_OVERLAP_POLICY_LAST;
 }
 
 /* Take [start, end); everything below `edge` has been delivered, start >= edge. */

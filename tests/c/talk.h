@@ -97,10 +97,10 @@ static inline const struct segment *say(struct said said)
 	                                                          : 65535),
 	};
 	s = (struct segment){.flow = &flow, .pkt = &pkt, .now_ns = now_ns, .side = said.side};
-	if (now_ns > flow.last_ns)
-		flow.last_ns = now_ns;
 	tcp_count(&flow, said.side, &pkt);
 	tcp_judge(&s);
+	if (now_ns > flow.last_ns)
+		flow.last_ns = now_ns;
 	tcp_sender_update(&s);
 	after_sender[0] = flow.half[0].state;
 	after_sender[1] = flow.half[1].state;

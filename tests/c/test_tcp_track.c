@@ -186,6 +186,16 @@ TALK(answers_to_another_syn_are_refused)
 	CHECK_EQ(flow.half[CLI].state, MOS_TCP_ESTABLISHED);
 }
 
+TALK(an_ack_of_nothing_does_not_establish)
+{
+	say((struct said){CLI, SYN, .seq = 0});
+	say((struct said){SVR, SYN | ACK, .seq = 0, .ack = 1});
+	data(CLI, 1, 0, 0);
+	CHECK_EQ(flow.half[SVR].state, MOS_TCP_SYN_RCVD);
+	data(CLI, 1, 0, 1);
+	CHECK_EQ(flow.half[SVR].state, MOS_TCP_ESTABLISHED);
+}
+
 /* ---- classes of segments ---------------------------------------------------------------------------------------- */
 
 TALK(data_sent_again_before_its_ack)
@@ -508,6 +518,21 @@ TALK(old_timestamps)
 	check_class(MOS_SEG_RETRANSMISSION, true);
 }
 
+/* RFC 7323 4.3: a segment beyond the next one expected does not move the remembered timestamp. */
+TALK(timestamps_of_reordered_segments)
+{
+	static const char *ts[] = {"\x01\x01\x08\x0a\0\0\0\x64\0\0\0\0", "\x01\x01\x08\x0a\0\0\0\xc8\0\0\0\0",
+	                           "\x01\x01\x08\x0a\0\0\0\x96\0\0\0\0"};
+
+	say((struct said){CLI, SYN, .seq = 0, .options = ts[0], .options_len = 12});
+	say((struct said){SVR, SYN | ACK, .seq = 0, .ack = 1, .options = ts[0], .options_len = 12});
+	say((struct said){CLI, ACK, .seq = 101, .len = 100, .ack = 1, .options = ts[1], .options_len = 12});
+	check_taken();
+	say((struct said){CLI, ACK, .seq = 1, .len = 100, .ack = 1, .options = ts[2], .options_len = 12});
+	check_taken();
+	CHECK_EQ(half_rcv_nxt(&flow, CLI), 201);
+}
+
 /* RFC 7323 5.5: after 24 days of silence a smaller timestamp may be a wrapped one. */
 TALK(a_timestamp_that_had_time_to_wrap)
 {
@@ -651,6 +676,50 @@ TALK(an_acknowledged_hole_is_skipped_after_some_packets)
 	CHECK_EQ(tcp_readable_edge(&flow, CLI), 201 + waited);
 }
 
+TALK(packets_of_both_sides_count_for_the_wait)
+{
+	int64_t gap;
+	uint64_t missing;
+	int waited = 0;
+
+	handshake();
+	data(CLI, 101, 100, 1);
+	data(SVR, 1, 0, 201);
+	while (waited < 1000 && !skip(CLI, false, &gap, &missing)) {
+		data(waited & 1, waited & 1 ? 1 : 201, 0, waited & 1 ? 201 : 1);
+		waited++;
+	}
+	CHECK_EQ(waited, GAP_HOLD_PACKETS);
+}
+
+/* A hole that is acknowledged while another one is waited for has its own time. */
+TALK(every_acknowledgement_has_its_own_wait)
+{
+	int64_t gap;
+	uint64_t missing;
+
+	handshake();
+	data(CLI, 101, 100, 1);
+	data(CLI, 301, 100, 1);
+	at(100);
+	data(SVR, 1, 0, 201);
+	CHECK(!skip(CLI, false, &gap, &missing));
+	at(190);
+	data(SVR, 1, 0, 401);
+	CHECK(!skip(CLI, false, &gap, &missing));
+	at(205);
+	REQUIRE(skip(CLI, false, &gap, &missing));
+	CHECK_EQ(gap, 1);
+	CHECK_EQ(missing, 100);
+	CHECK(!skip(CLI, false, &gap, &missing));
+	CHECK_EQ(tcp_readable_edge(&flow, CLI), 201);
+	at(400);
+	REQUIRE(skip(CLI, false, &gap, &missing));
+	CHECK_EQ(gap, 201);
+	CHECK_EQ(missing, 100);
+	CHECK_EQ(tcp_readable_edge(&flow, CLI), 401);
+}
+
 TALK(an_ack_captured_before_its_data_makes_no_gap)
 {
 	int64_t gap;
@@ -759,6 +828,18 @@ TALK(bytes_cut_by_the_snap_length_are_a_gap)
 	say((struct said){CLI, ACK, .seq = 1, .len = 100, .ack = 1, .cut = 60});
 	check_class(MOS_SEG_RETRANSMISSION, true);
 	CHECK_EQ(flow.cold->half[CLI].cut_bytes, 60); /* counted once */
+}
+
+TALK(cut_bytes_of_a_filler_count_where_they_were_missing)
+{
+	handshake();
+	data(CLI, 101, 100, 1);
+	say((struct said){CLI, ACK, .seq = 51, .len = 100, .ack = 1,
+	                  .cut = 80}); /* cut from 71 on; from 101 on it is there */
+	CHECK_EQ(flow.cold->half[CLI].cut_bytes, 30);
+	say((struct said){CLI, ACK, .seq = 151, .len = 100, .ack = 1, .cut = 100}); /* the last 50 are new */
+	CHECK_EQ(flow.cold->half[CLI].cut_bytes, 80);
+	CHECK_EQ(flow.half[CLI].snd_max, 251);
 }
 
 /* ---- closing ---------------------------------------------------------------------------------------------------------------- */
@@ -879,6 +960,20 @@ TALK(picked_up_in_the_middle)
 	CHECK(!s.rexmit);
 	data(CLI, 1000, 100, 5010);
 	CHECK(s.rexmit);
+}
+
+/* What lies below the first number is no part of a hole above it. */
+TALK(a_filler_below_the_first_number_with_a_hole_above)
+{
+	begin_midstream();
+	at(0);
+	data(CLI, 1000, 100, 5000);
+	data(SVR, 5000, 10, 1100);
+	at(1000);
+	data(CLI, 1200, 100, 5010);
+	data(CLI, 900, 50, 5010);
+	check_class(MOS_SEG_UNSEEN_RETRANSMISSION, false);
+	CHECK_EQ(half_rcv_nxt(&flow, CLI), 101);
 }
 
 /* ---- far ----------------------------------------------------------------------------------------------------------------------------- */

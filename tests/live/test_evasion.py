@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ def lab() -> Iterator[geneva.Lab]:
         made = geneva.Lab()
     except OSError as error:
         pytest.skip(f"no network namespace or tun device: {error}")
-    with made:
+    with contextlib.closing(made):
         yield made
 
 
