@@ -50,7 +50,7 @@ class RexmitMonitor:
             )
         else:
             time = f"{datetime.fromtimestamp(packet.time_ns // 10**9, timezone.utc):%H:%M:%S}"
-            print(
+            self.say(
                 f"{time}.{packet.time_ns % 10**9 // 1000:06} {endpoint(client):>23} > {endpoint(server):<23} "
                 f"to {receiver} seq {packet.seq} len {packet.payload_len} {packet.kind}"
             )
@@ -58,7 +58,12 @@ class RexmitMonitor:
     @staticmethod
     def line(**fields: str | int) -> None:
         """Print one JSON line."""
-        print(json.dumps(fields, separators=(",", ":")))
+        RexmitMonitor.say(json.dumps(fields, separators=(",", ":")))
+
+    @staticmethod
+    def say(line: str) -> None:
+        """Write a line and its end at once, so that Ctrl-C cannot come between them."""
+        sys.stdout.write(line + "\n")
 
     def summary(self, counters: dict[str, int]) -> None:
         """Print the table per flow and the total."""

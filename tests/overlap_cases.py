@@ -101,7 +101,10 @@ def delivered_by_port(path: Path, policy: int, *, at_once: bool = True, **option
     return got
 
 
-def delivered(folder: Path, cases: Sequence[str], policy: int, *, unit: int = 1, **options: object) -> list[bytes]:
+def delivered(
+    folder: Path, cases: Sequence[str], policy: int, *, unit: int = 1, at_once: bool = True, **options: object
+) -> list[bytes]:
     """Run cases through mos; give what each delivers to the server."""
-    got = delivered_by_port(capture(folder / "overlaps.pcap", cases, unit), policy, **options)
+    path = capture(folder / "overlaps.pcap", cases, unit)
+    got = delivered_by_port(path, policy, at_once=at_once, **options)
     return [got.get(FIRST_PORT + number, b"") for number in range(len(cases))]

@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import packets as p
 import pytest
-from support import DATA, Event, Log, corpus, monitor
+from support import DATA, Event, Log, corpus, monitor, write
 
 import mos
 
@@ -138,3 +139,43 @@ def test_other_processes() -> None:
     }
     assert len(said) == 1
     assert said.pop().count(b"\n") > len(CAPTURES)
+
+
+def overlap(tmp_path: Path, hook: int, policy: int, burst: int) -> tuple[bytes, list[str]]:
+    """Read GOOD, sent again as EVIL before anything is acknowledged: the bytes read, and the errors."""
+    talk = p.Conversation()
+    talk.handshake()
+    talk.data("client", b"GOOD")
+    talk.data("client", b"EVIL", offset=0)
+    talk.ack("server")
+    read, errors = bytearray(), []
+
+    def new_data(m: mos.Context, sock: int, side: int, _event: int) -> None:
+        read.extend(mos.mtcp_peek(m, sock, side))
+
+    def error(m: mos.Context, _sock: int, _side: int, _event: int) -> None:
+        errors.append(mos.mtcp_getlasterror(m).name)
+
+    with monitor(write(tmp_path / "overlap.pcap", talk), burst=burst) as m:
+        sock = mos.mtcp_socket(m, 0, mos.MOS_SOCK_MONITOR_STREAM)
+        mos.mtcp_setsockopt(m, sock, mos.SOL_MONSOCKET, mos.MOS_SVROVERLAP, policy)
+        mos.mtcp_register_callback(m, sock, mos.MOS_ON_CONN_NEW_DATA, hook, new_data)
+        mos.mtcp_register_callback(m, sock, mos.MOS_ON_ERROR, mos.MOS_NULL, error)
+        mos.mtcp_app_join(m)
+    return bytes(read), errors
+
+
+# Spec section 6: the bytes at MOS_NULL do not depend on the bursts; what is not read yet is still replaced.
+UNREAD = pytest.mark.xfail(reason="LAST replaces bytes that wait for MOS_NULL in the same burst", strict=True)
+OVERLAPS = [
+    (mos.MOS_HK_RCV, mos.MOS_OVERLAP_POLICY_FIRST),
+    (mos.MOS_HK_RCV, mos.MOS_OVERLAP_POLICY_LAST),
+    (mos.MOS_NULL, mos.MOS_OVERLAP_POLICY_FIRST),
+    pytest.param(mos.MOS_NULL, mos.MOS_OVERLAP_POLICY_LAST, marks=UNREAD),
+]
+
+
+@pytest.mark.parametrize(("hook", "policy"), OVERLAPS)
+def test_overlaps(tmp_path: Path, hook: int, policy: int) -> None:
+    """Conflicting copies in one burst: the same bytes and the same errors as in several."""
+    assert overlap(tmp_path, hook, policy, 64) == overlap(tmp_path, hook, policy, 1)

@@ -27,18 +27,11 @@ RETRANSMISSIONS = ("retransmission", "fast_retransmission", "spurious_retransmis
 OTHER_CLASSES = ("out_of_order", "keep_alive", "zero_window_probe")
 # Captures with TCP in tunnels: the 4-tuples that the decoder does not reach yet are left out.
 TUNNELS = {"snabb__sanitized4k_truncated128.pcap", "zeek__vxlan-encapsulated-http.pcap"}
-BACK_IN_TIME = "a filler whose time lies before the hole's is unseen_retransmission: the difference of times wraps"
 BELOW_BASE = "stream_bytes leaves out captured bytes below the first number of a midstream flow"
 BUGS: dict[str, dict[str, str]] = {
     "classes": {
-        "tcpflow__test1-out-of-order.pcap": BACK_IN_TIME,
-        "zeek__ipv6-http-atomic-frag.pcap": BACK_IN_TIME,
         "mercury__smb.pcap": "the ACK of a late RST makes the next SYN spurious, that of the RST before did not",
         "ndpi__1kxun.pcap": "duplicate ACKs of late segments are not counted",
-    },
-    "frames": {
-        "tcpflow__test1-out-of-order.pcap": BACK_IN_TIME,
-        "zeek__ipv6-http-atomic-frag.pcap": BACK_IN_TIME,
     },
     "stream_bytes": {
         "tcpflow__test1-out-of-order.pcap": BELOW_BASE,

@@ -183,3 +183,22 @@ def test_a_flow_has_its_own_policy(tmp_path: Path) -> None:
     assert run_switching(path, lambda number: number == 1, LAST) == b"DCCCC"
     assert run_switching(path, lambda number: number == 1, LINUX) == b"DBBBB"
     assert run_switching(path, lambda number: number == 6, LAST) == b"DCCCC"
+
+
+def test_each_side_has_its_own_policy(tmp_path: Path) -> None:
+    """MOS_CLIOVERLAP is for what the client receives, MOS_SVROVERLAP for what the server receives."""
+    talk, got = p.Conversation(), {mos.MOS_SIDE_CLI: b"", mos.MOS_SIDE_SVR: b""}
+    talk.handshake()
+    for piece in oc.pieces("2-4 1-5 0-1"):
+        talk.data("client", piece.data, offset=piece.at)
+        talk.data("server", piece.data, offset=piece.at)
+
+    def on_data(m: mos.Context, sock: int, side: int, _event: int) -> None:
+        got[side] += mos.mtcp_peek(m, sock, side, 100)
+
+    with monitor(write(tmp_path / "sides.pcap", talk)) as m:
+        listening = mos.mtcp_socket(m, 0, mos.MOS_SOCK_MONITOR_STREAM)
+        mos.mtcp_setsockopt(m, listening, mos.SOL_MONSOCKET, mos.MOS_CLIOVERLAP, BSD)
+        mos.mtcp_register_callback(m, listening, mos.MOS_ON_CONN_NEW_DATA, mos.MOS_HK_RCV, on_data)
+        mos.mtcp_app_join(m)
+    assert got == {mos.MOS_SIDE_CLI: b"CBBBB", mos.MOS_SIDE_SVR: b"CBAAB"}

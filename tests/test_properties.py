@@ -71,7 +71,9 @@ class Wire:
         if self.end == "rst":
             talk.rst("server")
         elif self.end == "fin":
-            for side, sent in zip(SIDES, (any(f.fin for f in self.pieces if f.sender == i) for i in (0, 1)), strict=True):
+            for side, sent in zip(
+                SIDES, (any(f.fin for f in self.pieces if f.sender == i) for i in (0, 1)), strict=True
+            ):
                 if not sent:
                     talk.fin(side)
             talk.ack("client")

@@ -59,7 +59,7 @@ struct flow_half {
 	uint8_t wscale;           /* shift it offered; WSCALE_NONE = not offered */
 	uint8_t dup_acks;         /* of the peer, for the current snd_una */
 	uint8_t syn, fin, rst;    /* low octets of the counts; carries go to cold */
-	uint8_t spare;
+	uint8_t md5;              /* its SYN carried an MD5 signature (RFC 2385) */
 };
 
 enum { WSCALE_NONE = 255 };

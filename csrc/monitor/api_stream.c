@@ -24,6 +24,12 @@ static int find_stream(struct mos_context *ctx, int64_t sock, int side, struct f
 	return 0;
 }
 
+/* What every reader consumed is gone for users, unless history keeps it, even if it is still stored. */
+static int64_t lowest(const struct flow *flow, const struct stream *stream, int side)
+{
+	return stream->history ? stream->base : rel_max(stream->base, rel_min(bytes_unread_from(flow, side), stream->next));
+}
+
 /* Step over what is missing at the reader's position; tells how much, once. */
 static int64_t step_over(struct mos_context *ctx, const struct stream *stream, int64_t *at, uint64_t *missed)
 {
@@ -80,7 +86,7 @@ int64_t mos_ppeek(struct mos_context *ctx, int64_t sock, int side, uint8_t *buf,
 
 	if (rc)
 		return rc;
-	if (!stream || !stream_run(stream, at, INT64_MAX))
+	if (!stream || at < lowest(flow, stream, side) || !stream_run(stream, at, INT64_MAX))
 		return context_fail(ctx, -ENODATA, "no byte is stored at offset %" PRIu64, offset);
 	return (int64_t)stream_read(stream, at, buf, len, INT64_MAX);
 }
@@ -95,7 +101,7 @@ int64_t mos_getfragments(struct mos_context *ctx, int64_t sock, int side, struct
 
 	if (rc || !stream)
 		return rc;
-	for (int64_t at = stream->base; at < stream->top;) {
+	for (int64_t at = lowest(flow, stream, side); at < stream->top;) {
 		size_t run = stream_run(stream, at, stream->top);
 
 		if (!run) {

@@ -173,7 +173,10 @@ static void put(struct mos_context *ctx, struct segment *segment, struct stream 
 	struct stream_put met = {0};
 
 	if (segment->data < stream->top) {
-		stream_conflict(stream, segment->data, data, pkt->payload_cap, &met);
+		int64_t acked = rel_min(rel_max(segment->flow->half[!side].snd_una - segment->data, 0), pkt->payload_cap);
+
+		/* acknowledged bytes are settled, whatever comes now; the others were kept (bytes_end_burst) */
+		stream_conflict(stream, segment->data + acked, data + acked, pkt->payload_cap - (uint32_t)acked, &met);
 		if (met.conflict_bytes)
 			raise_error(ctx, segment->flow, side, MOS_ERR_CONFLICTING_OVERLAP, met.conflict_at, met.conflict_bytes);
 	}
@@ -358,6 +361,29 @@ void bytes_free_retired(struct mos_context *ctx)
 	}
 }
 
+/*
+ * What must outlive the burst: unread bytes, and those the receiver has not acknowledged, so that
+ * other bytes sent in their place are noticed whatever the burst size (rmem_size of them at most).
+ */
+static int64_t keep_from(const struct flow *flow, const struct stream *stream, int side)
+{
+	int64_t acked = rel_max(flow->half[!side].snd_una, stream->next - stream->rmem);
+
+	if (!flow->set->read[side])
+		return INT64_MAX;
+	return rel_min(bytes_unread_from(flow, side), acked);
+}
+
+static void settle(struct mos_context *ctx, struct flow *flow, struct stream *stream, int side)
+{
+	uint64_t lost = stream->lost_bytes;
+
+	stream_settle(stream, &ctx->pool, keep_from(flow, stream, side));
+	stream->dirty = false;
+	if (stream->lost_bytes != lost)
+		raise_error(ctx, flow, side, MOS_ERR_NO_MEMORY, stream->next, stream->lost_bytes - lost);
+}
+
 bool bytes_end_burst(struct mos_context *ctx)
 {
 	if (!run_due_data(ctx))
@@ -368,10 +394,8 @@ bool bytes_end_burst(struct mos_context *ctx)
 		struct flow *flow = due_flow(ctx, due);
 		struct stream *stream = flow && flow->cold ? flow->cold->half[!due->side].stream : NULL;
 
-		if (!stream)
-			continue;
-		stream_settle(stream, &ctx->pool, bytes_unread_from(flow, due->side));
-		stream->dirty = false;
+		if (stream)
+			settle(ctx, flow, stream, due->side);
 	}
 	ctx->unsettled.count = 0;
 	return true;

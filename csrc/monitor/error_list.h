@@ -13,4 +13,7 @@ X(NO_MEMORY, "no_memory", "memory is out, or max_stream_bytes is reached; bytes 
 X(OLD_TIMESTAMP, "old_timestamp", "the segment's timestamp is older than the last one (PAWS); its receiver discards it")
 X(DATA_BEYOND_FIN, "data_beyond_fin", "data or a second FIN at a place where the stream had ended")
 X(RANGES_FULL, "ranges_full", "max_ranges is reached: the oldest hole was given up")
+X(BAD_OPTIONS, "bad_options", "the TCP options are malformed, or carry an MD5 signature that the SYN did not announce; hosts differ in what they do")
+X(SHORT_FRAME, "short_frame", "the frame is shorter than its IP packet, and not cut by the capture; its receiver discards it")
+X(URGENT_DATA, "urgent_data", "the segment marks an urgent byte, which its receiver may take out of the stream")
 X(NO_ACK_FLAG, "no_ack_flag", "a segment without SYN, RST or ACK; its receiver discards it")

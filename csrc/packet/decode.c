@@ -27,8 +27,10 @@ static inline void ignore(struct mos_pkt *pkt, enum mos_counter reason)
 }
 
 /* The IP packet's own length counts: what follows it is padding.  A frame whose wire length is shorter had no more. */
-static inline void clip(struct walk *walk, uint32_t ip_end)
+static inline void clip(struct mos_pkt *pkt, struct walk *walk, uint32_t ip_end)
 {
+	if (ip_end > walk->wire_end)
+		pkt->short_frame = 1;
 	if (ip_end < walk->wire_end)
 		walk->wire_end = ip_end;
 	if (walk->wire_end < walk->end)
@@ -51,7 +53,7 @@ static inline bool decode_ipv4(const struct decoder *decoder, struct mos_pkt *pk
 	if (decoder->verify_checksums && !checksum_ipv4_ok(ip, header))
 		return ignore(pkt, MOS_CNT_IGNORED_BAD_CHECKSUM), false;
 	if (total) /* 0: segmentation offload, the frame's length counts */
-		clip(walk, walk->at + total);
+		clip(pkt, walk, walk->at + total);
 	memcpy(pkt->key.lo, ip + 12, 4);
 	memcpy(pkt->key.hi, ip + 16, 4);
 	pkt->key.scope = 4;
@@ -120,7 +122,7 @@ static bool decode_ipv6(struct mos_pkt *pkt, struct walk *walk)
 		return ignore(pkt, MOS_CNT_IGNORED_BAD_IP_HEADER), false;
 	payload = load_be16(ip + 4);
 	if (payload) /* 0: a jumbogram (RFC 2675) or segmentation offload */
-		clip(walk, walk->at + 40 + payload);
+		clip(pkt, walk, walk->at + 40 + payload);
 	memcpy(pkt->key.lo, ip + 8, 16);
 	memcpy(pkt->key.hi, ip + 24, 16);
 	pkt->key.scope = 6;
@@ -191,6 +193,7 @@ static inline void decode_tcp(const struct decoder *decoder, struct mos_pkt *pkt
 	pkt->ack = load_be32(tcp + 8);
 	pkt->flags = tcp[13];
 	pkt->window = load_be16(tcp + 14);
+	pkt->urgent = load_be16(tcp + 18);
 	order_key(pkt, tcp);
 	pkt->hash = flow_key_hash(&pkt->key, decoder->secret);
 }
@@ -255,7 +258,7 @@ void decode(const struct decoder *decoder, struct mos_pkt *pkt)
 	pkt->l2_off = pkt->l3_off = pkt->l4_off = UINT32_MAX;
 	pkt->l3_len = 0;
 	pkt->payload_len = pkt->payload_cap = 0;
-	pkt->ipv6 = pkt->rewritten = 0;
+	pkt->ipv6 = pkt->rewritten = pkt->short_frame = 0;
 	pkt->fragments_wire = 0;
 	pkt->flags = 0;
 	if (walk.wire_end < walk.end)

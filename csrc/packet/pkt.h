@@ -53,12 +53,14 @@ struct mos_pkt {
 	uint32_t l3_len;           /* captured bytes from l3_off to the end of the IP packet */
 	uint32_t seq, ack;
 	uint16_t window;
+	uint16_t urgent;           /* urgent pointer, with TCP_URG */
 	uint16_t reason;           /* enum mos_counter, when kind is PKT_IGNORED */
 	uint8_t kind;              /* enum pkt_kind */
 	uint8_t flags;             /* enum tcp_flag */
 	uint8_t tcp_opt_len;       /* bytes of TCP options, at l4_off + 20 */
 	uint8_t from_hi;           /* the sender is the key's second endpoint */
 	uint8_t ipv6;
+	uint8_t short_frame;       /* the IP packet is longer than its frame was on the wire */
 	uint8_t rewritten;         /* `frame` is a reassembled datagram, not the producer's */
 	uint16_t frag_next_at;     /* IPv6 fragment: octet from l3_off that says "fragment header" */
 	uint32_t fragments_wire;   /* wirelen of earlier fragments of this datagram */

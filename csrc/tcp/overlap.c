@@ -32,7 +32,7 @@ static uint32_t last_below(struct seg_tree *held, int64_t at)
 
 static uint32_t behind(struct seg_tree *held, uint32_t node)
 {
-	return node == SEG_NONE ? seg_tree_first(held) : seg_tree_next(held, node);
+	return node == SEG_NONE ? held->first : seg_tree_next(held, node);
 }
 
 /*
@@ -140,7 +140,7 @@ static int bsd_take(struct seg_tree *held, struct page_pool *pool, int64_t start
 static int solaris_take(struct seg_tree *held, struct page_pool *pool, int64_t start, int64_t end,
                         struct overlap_win *win)
 {
-	uint32_t before = last_below(held, start), first = seg_tree_first(held), next;
+	uint32_t before = last_below(held, start), first = held->first, next;
 
 	if (before == SEG_NONE && first != SEG_NONE && start_of(held, first) == start)
 		before = first;
@@ -180,7 +180,7 @@ int overlap_take(struct seg_tree *held, struct page_pool *pool, uint8_t policy, 
 void overlap_deliver(struct seg_tree *held, struct page_pool *pool, int64_t edge)
 {
 	while (held->root != SEG_NONE) {
-		uint32_t first = seg_tree_first(held);
+		uint32_t first = held->first;
 
 		if (start_of(held, first) > edge)
 			return;

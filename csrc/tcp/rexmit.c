@@ -100,8 +100,8 @@ void rexmit_classify(struct segment *segment)
 	segment->seg_class = MOS_SEG_NORMAL;
 	segment->rexmit = false;
 	if (segment->rel > sender->snd_max || segment->pkt->flags & TCP_RST || !(sender->flags & HALF_KNOWN) ||
-	    segment->syn_replaced)
-		return;
+	    segment->syn_replaced || (segment->pkt->flags & TCP_SYN && segment->rel))
+		return; /* a SYN with another ISN repeats nothing */
 	segment->seg_class = probe_class(segment);
 	if (segment->rel == sender->snd_max && !probe_pending(segment))
 		return;

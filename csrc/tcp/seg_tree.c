@@ -73,10 +73,23 @@ static void refresh_up(struct seg_tree *tree, uint32_t node)
 		refresh(tree, seg_at(tree, node));
 }
 
+/* The end of `node` has changed: on the way up, until it makes no difference. */
+static void refresh_changed(struct seg_tree *tree, uint32_t node)
+{
+	for (; node != SEG_NONE; node = seg_at(tree, node)->parent) {
+		struct seg_node *at = seg_at(tree, node);
+		int64_t top = at->top;
+
+		refresh(tree, at);
+		if (at->top == top)
+			return;
+	}
+}
+
 void seg_tree_set_end(struct seg_tree *tree, uint32_t node, int64_t end)
 {
 	seg_at(tree, node)->end = end;
-	refresh_up(tree, node);
+	refresh_changed(tree, node);
 }
 
 int64_t seg_tree_top_before(struct seg_tree *tree, uint32_t node)
@@ -209,11 +222,6 @@ static uint32_t rightmost(struct seg_tree *tree, uint32_t node)
 	return node;
 }
 
-uint32_t seg_tree_first(struct seg_tree *tree)
-{
-	return leftmost(tree, tree->root);
-}
-
 uint32_t seg_tree_next(struct seg_tree *tree, uint32_t node)
 {
 	uint32_t up = seg_at(tree, node)->parent;
@@ -234,7 +242,8 @@ uint32_t seg_tree_add(struct seg_tree *tree, struct page_pool *pool, uint32_t pa
 
 	if (node == SEG_NONE)
 		return SEG_NONE;
-	*seg_at(tree, node) = (struct seg_node){.start = start, .end = end, .parent = parent, .red = true};
+	*seg_at(tree,
+	        node) = (struct seg_node){.start = start, .end = end, .top = INT64_MIN, .parent = parent, .red = true};
 	if (parent == SEG_NONE)
 		tree->root = node;
 	else if (right)
@@ -243,7 +252,9 @@ uint32_t seg_tree_add(struct seg_tree *tree, struct page_pool *pool, uint32_t pa
 		seg_at(tree, parent)->left = node;
 	if (parent == tree->last && (right || parent == SEG_NONE))
 		tree->last = node;
-	refresh_up(tree, node);
+	if (parent == tree->first && (!right || parent == SEG_NONE))
+		tree->first = node;
+	refresh_changed(tree, node);
 	balance_added(tree, node);
 	return node;
 }
@@ -286,6 +297,8 @@ void seg_tree_remove(struct seg_tree *tree, struct page_pool *pool, uint32_t nod
 	bool red = gone->red;
 	uint32_t child;
 
+	if (node == tree->first)
+		tree->first = seg_tree_next(tree, node);
 	if (gone->left != SEG_NONE && gone->right != SEG_NONE) {
 		child = remove_inner(tree, node, &red);
 	} else {

@@ -35,7 +35,7 @@ struct seg_tree {
 	uint32_t pages, room;
 	uint32_t made;  /* nodes ever taken from the pages */
 	uint32_t spare; /* list of removed nodes, by their parent field */
-	uint32_t root, last;
+	uint32_t root, first, last;
 };
 
 enum {
@@ -60,7 +60,6 @@ uint32_t seg_tree_add_behind(struct seg_tree *tree, struct page_pool *pool, uint
 void seg_tree_remove(struct seg_tree *tree, struct page_pool *pool, uint32_t node);
 void seg_tree_set_end(struct seg_tree *tree, uint32_t node, int64_t end);
 
-uint32_t seg_tree_first(struct seg_tree *tree);
 uint32_t seg_tree_next(struct seg_tree *tree, uint32_t node);
 
 /* The largest end of all nodes in front of `node`; INT64_MIN if it is the first. */

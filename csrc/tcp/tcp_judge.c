@@ -67,6 +67,8 @@ static bool ack_is_odd(const struct segment *segment)
 	if (segment->pkt->window > window)
 		window = segment->pkt->window;
 	top = rel_max(acked->snd_max, acked->snd_una);
+	if (acked->flags & HALF_SYN && segment->ack_rel < 1)
+		return true; /* older than the connection */
 	return segment->ack_rel > top + window || segment->ack_rel < acked->snd_una - window;
 }
 
@@ -92,7 +94,8 @@ static bool timestamp_is_old(struct segment *segment)
 		tcp_opts_timestamp(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len, &segment->ts_value);
 	if (!segment->has_timestamp || !half->ts_recent || segment->end <= half_rcv_nxt(flow, segment->side))
 		return false;
-	return seq_before(segment->ts_value, half->ts_recent) && time_since(flow->last_ns, segment->now_ns) < TIMESTAMP_LIFE_NS;
+	/* Linux lets a clock that ticks between two processors be one behind */
+	return (int32_t)(half->ts_recent - segment->ts_value) > 1 && time_since(flow->last_ns, segment->now_ns) < TIMESTAMP_LIFE_NS;
 }
 
 /* What a host in SYN_SENT takes as an answer to its SYN (RFC 9293 3.10.7.3). */
@@ -150,8 +153,40 @@ static void judge_syn(struct segment *segment)
 		}
 	}
 	segment->data = segment->rel + 1;
+	if (segment->accepted && known && !segment->syn_replaced && segment->pkt->payload_len && sender->snd_una >= 1)
+		reject(segment, MOS_ERR_SYN_IN_WINDOW, segment->data, segment->pkt->payload_len);
 	if (segment->accepted && segment->has_ack && (segment->ack_rel < 1 || ack_is_odd(segment) || !answers_syn(segment)))
 		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, 0);
+}
+
+/* NOP, NOP, timestamp: what most segments carry; nothing in it can be wrong. */
+static bool usual_options(const struct mos_pkt *pkt)
+{
+	uint32_t value;
+
+	return !pkt->tcp_opt_len || (pkt->tcp_opt_len == 12 && pkt->frame[pkt->l4_off + 20] == 1 &&
+	                             tcp_opts_timestamp(pkt->frame + pkt->l4_off + 20, 12, &value));
+}
+
+/* What hosts discard, or treat each in its own way, is told; an unannounced signature is refused. */
+static void judge_oddities(struct segment *segment)
+{
+	const struct mos_pkt *pkt = segment->pkt;
+	const struct flow_half *sender = &segment->flow->half[segment->side];
+	uint32_t first = pkt->urgent ? pkt->urgent - 1u : 0;
+	struct tcp_opts opts;
+
+	if (pkt->short_frame)
+		segment_raise(segment, MOS_ERR_SHORT_FRAME, !segment->side, segment->rel, pkt->payload_len);
+	if (pkt->flags & TCP_URG && first < pkt->payload_len)
+		segment_raise(segment, MOS_ERR_URGENT_DATA, !segment->side, segment->data + first, 1);
+	if (usual_options(pkt))
+		return;
+	tcp_opts_parse(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len, &opts);
+	if (opts.md5 && !sender->md5 && sender->flags & HALF_SYN)
+		reject(segment, MOS_ERR_BAD_OPTIONS, segment->rel, pkt->payload_len);
+	else if (opts.malformed && pkt->payload_off - pkt->l4_off == pkt->tcp_opt_len + 20u)
+		segment_raise(segment, MOS_ERR_BAD_OPTIONS, !segment->side, segment->rel, pkt->payload_len);
 }
 
 static void judge_data(struct segment *segment)
@@ -170,7 +205,8 @@ static void judge_data(struct segment *segment)
 		reject(segment, MOS_ERR_OLD_TIMESTAMP, segment->rel, length);
 	else if (sender->flags & HALF_FIN && segment->end > sender->snd_max)
 		reject(segment, MOS_ERR_DATA_BEYOND_FIN, segment->rel, length);
-	else if (segment->pkt->flags & TCP_FIN && segment->end < sender->snd_max)
+	else if (segment->pkt->flags & TCP_FIN &&
+	         (segment->end < sender->snd_max || (segment->end == sender->snd_max && !(sender->flags & HALF_FIN))))
 		reject(segment, MOS_ERR_DATA_BEYOND_FIN, segment->rel, length);
 }
 
@@ -205,4 +241,6 @@ void tcp_judge(struct segment *segment)
 		judge_rst(segment);
 	else
 		judge_data(segment);
+	if (segment->accepted && (pkt->tcp_opt_len || pkt->flags & TCP_URG || pkt->short_frame))
+		judge_oddities(segment);
 }

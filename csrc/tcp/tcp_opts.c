@@ -4,7 +4,7 @@
 #include "../flow/flow.h"
 #include "../packet/bytes.h"
 
-enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8 };
+enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8, OPT_MD5 = 19 };
 enum { MAX_WSCALE = 14 };
 
 static void take_option(const uint8_t *option, uint8_t len, struct tcp_opts *opts)
@@ -19,6 +19,8 @@ static void take_option(const uint8_t *option, uint8_t len, struct tcp_opts *opt
 		opts->timestamps = true;
 		opts->ts_value = load_be32(option + 2);
 		opts->ts_echo = load_be32(option + 6);
+	} else if (option[0] == OPT_MD5) {
+		opts->md5 = true;
 	}
 }
 
@@ -33,8 +35,10 @@ void tcp_opts_parse(const uint8_t *option, uint32_t len, struct tcp_opts *opts)
 			len--;
 			continue;
 		}
-		if (len < 2 || option[1] < 2 || option[1] > len)
+		if (len < 2 || option[1] < 2 || option[1] > len) {
+			opts->malformed = true;
 			return;
+		}
 		size = option[1];
 		take_option(option, size, opts);
 		option += size;

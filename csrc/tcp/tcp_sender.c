@@ -69,6 +69,7 @@ static void take_syn(struct segment *segment)
 	tcp_opts_parse(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len, &opts);
 	half->wscale = opts.wscale;
 	half->mss = opts.mss;
+	half->md5 = opts.md5;
 	if (opts.sack_permitted)
 		half->flags |= HALF_SACK;
 	if (opts.timestamps)
@@ -237,12 +238,15 @@ static void take_numbers(struct segment *segment)
 		tcp_refresh_edge(flow, segment->side);
 }
 
-/* RFC 7323 4.3: remember the timestamp of a segment that begins at or before the last ACK. */
+/*
+ * RFC 7323 4.3 remembers the timestamp of a segment that begins at or before the last ACK sent.
+ * That ACK may not have been captured yet: what is in order will be acknowledged.
+ */
 static void take_timestamp(struct segment *segment)
 {
 	struct flow_half *half = &segment->flow->half[segment->side];
 
-	if (!segment->has_timestamp || segment->rel > half->snd_una)
+	if (!segment->has_timestamp || segment->rel > segment->edge)
 		return;
 	if (!half->ts_recent || !seq_before(segment->ts_value, half->ts_recent))
 		half->ts_recent = segment->ts_value;

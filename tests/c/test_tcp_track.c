@@ -497,6 +497,18 @@ TALK(a_syn_in_an_established_connection)
 	check_class(MOS_SEG_NORMAL, false);
 }
 
+/* Its number was used for a byte before, but it is another connection's SYN and repeats nothing. */
+TALK(a_refused_syn_is_no_retransmission)
+{
+	handshake();
+	data(CLI, 1, 100, 1);
+	isn[CLI] += 50;
+	say((struct said){CLI, SYN, .seq = 0});
+	check_refused(MOS_ERR_SYN_IN_WINDOW);
+	check_class(MOS_SEG_NORMAL, false);
+	isn[CLI] -= 50;
+}
+
 TALK(old_timestamps)
 {
 	static const char *ts[] = {"\x01\x01\x08\x0a\0\0\0\x64\0\0\0\0", "\x01\x01\x08\x0a\0\0\0\xc8\0\0\0\0",

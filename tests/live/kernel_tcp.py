@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 SERVER, CLIENT = "198.51.100.1", "198.51.100.2"
@@ -51,7 +52,7 @@ def unavailable() -> str:
     missing = [name for name in ("unshare", "ip") if shutil.which(name) is None]
     if missing:
         return f"needs {' and '.join(missing)}"
-    if not os.path.exists("/dev/net/tun"):
+    if not Path("/dev/net/tun").exists():
         return "needs /dev/net/tun"
     return ""
 
@@ -63,7 +64,7 @@ def ask(cases: Sequence[Sequence[Piece]], *, eager: bool = False, sack: bool = F
         "sack": sack,
         "cases": [[[piece.at, piece.data.hex(), piece.fin] for piece in case] for case in cases],
     }
-    command = ["unshare", "--net", sys.executable, os.path.abspath(__file__)]
+    command = ["unshare", "--net", sys.executable, str(Path(__file__).resolve())]
     done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise OSError(f"asking the kernel failed: {done.stderr.strip()}")
@@ -91,8 +92,9 @@ ADDRESSES = ipaddress.IPv4Address(CLIENT).packed + ipaddress.IPv4Address(SERVER)
 ADDRESSES_SUM = words(ADDRESSES)
 
 
-def packet(port: int, seq: int, ack: int, flags: int, data: bytes = b"", options: bytes = b"") -> bytes:
-    """Make an IPv4 packet from the client's port to the server."""
+def packet(port: int, numbers: tuple[int, int], flags: int, data: bytes = b"", options: bytes = b"") -> bytes:
+    """Make an IPv4 packet from the client's port to the server; numbers: sequence, acknowledgement."""
+    seq, ack = numbers
     size = 20 + len(options) + len(data)
     offset = (20 + len(options)) // 4 << 4
     fields = [port, PORT, seq & 0xFFFFFFFF, ack, offset, flags, WINDOW, 0, 0]
@@ -113,9 +115,9 @@ class Lab:
         fcntl.ioctl(self.tun, TUNSETIFF, struct.pack("16sH", b"tun0", IFF_TUN | IFF_NO_PI))
         for command in (f"addr add {SERVER}/24 dev tun0", "link set tun0 up txqueuelen 10000", "link set lo up"):
             subprocess.run(["ip", *command.split()], check=True)
-        for name in ("tcp_max_syn_backlog", "../core/somaxconn"):
-            with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv4/{name}", "w", encoding="ascii") as file:
-                file.write(str(4 * BATCH))
+        for name in ("ipv4/tcp_max_syn_backlog", "core/somaxconn"):
+            with contextlib.suppress(OSError):
+                Path("/proc/sys/net", name).write_text(str(4 * BATCH), encoding="ascii")
         self.listener = socket.create_server((SERVER, PORT), backlog=2 * BATCH)
         self.next_port = FIRST_CLIENT_PORT
 
@@ -132,15 +134,15 @@ class Lab:
         ports = range(self.next_port, self.next_port + count)
         self.next_port = FIRST_CLIENT_PORT if ports.stop + BATCH > 65535 else ports.stop
         for port in ports:
-            os.write(self.tun, packet(port, isn(port), 0, SYN, options=self.options))
+            os.write(self.tun, packet(port, (isn(port), 0), SYN, options=self.options))
         acks = {port: seq + 1 & 0xFFFFFFFF for port, seq, flags in self.received() if flags == SYN | ACK}
         for port in ports:
-            os.write(self.tun, packet(port, isn(port) + 1, acks[port], ACK))
+            os.write(self.tun, packet(port, (isn(port) + 1, acks[port]), ACK))
         sockets = {}
         self.listener.settimeout(TIMEOUT_S)
         for _ in ports:
             server, (_, port) = self.listener.accept()
-            server.setblocking(False)
+            server.setblocking(False)  # noqa: FBT003 - the socket module's own
             server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sockets[port] = server
         return [(port, acks[port], sockets[port]) for port in ports]
@@ -151,7 +153,7 @@ class Lab:
             got = b""
             for piece in case:
                 flags = ACK | PSH | (FIN if piece.fin else 0)
-                os.write(self.tun, packet(port, isn(port) + 1 + piece.at, ack, flags, piece.data))
+                os.write(self.tun, packet(port, (isn(port) + 1 + piece.at, ack), flags, piece.data))
                 if self.eager:
                     got += readable(server)
             yield got + readable(server)
