@@ -70,7 +70,11 @@ def main() -> int:
             f"{name:26} {counters['received'] / took / 1e6:7.2f} {base / took:6.2f} {calls:10} "
             f"{counters['rexmit']:8} {counters['flows_created']:8}"
         )
-        found = {"retransmissions": counters["rexmit"], "flows": counters["flows_created"], "packets": counters["received"]}
+        found = {
+            "retransmissions": counters["rexmit"],
+            "flows": counters["flows_created"],
+            "packets": counters["received"],
+        }
         if callbacks is not None:
             wrong += any(key in truth and truth[key] != value for key, value in found.items())
     return 1 if wrong else 0

@@ -204,34 +204,34 @@ enum mos_counter {
 
 /* What mos_run() says. */
 enum mos_run_result {
-	MOS_RUN_MORE = 0,     /* the slice is over, the input is not */
-	MOS_RUN_IDLE = 1,     /* live only: nothing arrived; sleep a little, then call again */
-	MOS_RUN_END = 2,      /* the input is finished; call mos_finish() */
-	MOS_RUN_STOPPED = 3,  /* a callback raised, or mos_stop() was called */
-	MOS_RUN_ERROR = 4     /* the input failed; mos_error_text() says how */
+	MOS_RUN_MORE = 0,    /* the slice is over, the input is not */
+	MOS_RUN_IDLE = 1,    /* live only: nothing arrived; sleep a little, then call again */
+	MOS_RUN_END = 2,     /* the input is finished; call mos_finish() */
+	MOS_RUN_STOPPED = 3, /* a callback raised, or mos_stop() was called */
+	MOS_RUN_ERROR = 4    /* the input failed; mos_error_text() says how */
 };
 
 /* ---- configuration ---------------------------------------------------------------------- */
 
 /* Filled by mos_config_defaults(); mos_context_create() checks and copies it. */
 struct mos_config {
-	uint64_t idle_timeout_ns;       /* no packet for this long ends a flow; 0 = never */
-	uint64_t handshake_timeout_ns;  /* the same before ESTABLISHED; 0 = as idle */
-	uint64_t time_wait_ns;          /* TIME_WAIT lasts this long; 0 = it counts as finished */
-	uint64_t linger_ns;             /* a finished flow's record takes late segments this long */
-	uint64_t max_stream_bytes;      /* cap on stored stream bytes, whole context */
-	uint64_t max_fragment_bytes;    /* cap on IP fragments that wait, whole context */
-	uint64_t fragment_timeout_ns;   /* how long fragments wait for the rest; 0 = until evicted */
-	uint64_t hash_seed;             /* used if has_hash_seed; else the system's randomness */
-	uint32_t max_flows;             /* cap on flow records, lingering ones included */
-	uint32_t max_ranges;            /* cap on holes, whole context */
-	uint32_t rmem_size;             /* unread bytes kept a side, unless set on a socket */
-	uint32_t burst;                 /* packets a burst, 1..64 */
+	uint64_t idle_timeout_ns;      /* no packet for this long ends a flow; 0 = never */
+	uint64_t handshake_timeout_ns; /* the same before ESTABLISHED; 0 = as idle */
+	uint64_t time_wait_ns;         /* TIME_WAIT lasts this long; 0 = it counts as finished */
+	uint64_t linger_ns;            /* a finished flow's record takes late segments this long */
+	uint64_t max_stream_bytes;     /* cap on stored stream bytes, whole context */
+	uint64_t max_fragment_bytes;   /* cap on IP fragments that wait, whole context */
+	uint64_t fragment_timeout_ns;  /* how long fragments wait for the rest; 0 = until evicted */
+	uint64_t hash_seed;            /* used if has_hash_seed; else the system's randomness */
+	uint32_t max_flows;            /* cap on flow records, lingering ones included */
+	uint32_t max_ranges;           /* cap on holes, whole context */
+	uint32_t rmem_size;            /* unread bytes kept a side, unless set on a socket */
+	uint32_t burst;                /* packets a burst, 1..64 */
 	uint8_t has_hash_seed;
-	uint8_t midstream;              /* open flows on any TCP packet */
-	uint8_t verify_checksums;       /* ignore packets with a bad IPv4 or TCP checksum */
-	uint8_t history;                /* keep bytes that every reader consumed */
-	uint8_t on_error_log;           /* callback exceptions are logged, not raised */
+	uint8_t midstream;        /* open flows on any TCP packet */
+	uint8_t verify_checksums; /* ignore packets with a bad IPv4 or TCP checksum */
+	uint8_t history;          /* keep bytes that every reader consumed */
+	uint8_t on_error_log;     /* callback exceptions are logged, not raised */
 };
 
 struct mos_context;
@@ -247,8 +247,8 @@ void mos_config_defaults(struct mos_config *config);
  * mos_context_destroy(): the first argument of every callback, and the list that receives the
  * exceptions callbacks raise.
  */
-struct mos_context *mos_context_create(const struct mos_config *config, void *pyctx, void *parked,
-                                       char *err, size_t errlen);
+struct mos_context *mos_context_create(const struct mos_config *config, void *pyctx, void *parked, char *err,
+                                       size_t errlen);
 
 /* Free everything; no event fires (call mos_finish() first).  NULL is allowed. */
 void mos_context_destroy(struct mos_context *ctx);
@@ -333,10 +333,10 @@ struct mos_fragment {
 
 /* Where the receive buffer of a side stands; stream offsets, 0 = ISN + 1. */
 struct mos_buffer_info {
-	uint32_t init_seq;            /* sequence number of offset 0, host order */
-	uint64_t last_byte_read;      /* next byte this socket would read */
-	uint64_t next_byte_expected;  /* readable up to here */
-	uint64_t last_byte_received;  /* one past the highest stored byte, also beyond holes */
+	uint32_t init_seq;           /* sequence number of offset 0, host order */
+	uint64_t last_byte_read;     /* next byte this socket would read */
+	uint64_t next_byte_expected; /* readable up to here */
+	uint64_t last_byte_received; /* one past the highest stored byte, also beyond holes */
 };
 
 /*
@@ -365,9 +365,9 @@ int64_t mos_readable(struct mos_context *ctx, int64_t sock, int side, uint64_t *
  * stream (0 = ISN + 1), or UINT64_MAX when there is none.
  */
 struct mos_packet {
-	const uint8_t *frame;      /* valid during the callback */
-	uint64_t time_ns;          /* since the epoch */
-	uint64_t number;           /* frames read before this one, plus 1 */
+	const uint8_t *frame; /* valid during the callback */
+	uint64_t time_ns;     /* since the epoch */
+	uint64_t number;      /* frames read before this one, plus 1 */
 	uint64_t offset;
 	uint32_t frame_len;        /* bytes captured */
 	uint32_t wire_len;         /* bytes on the wire */
@@ -375,14 +375,14 @@ struct mos_packet {
 	uint32_t payload_captured; /* of it, present in the frame */
 	uint32_t seq;
 	uint32_t ack;
-	uint32_t window;           /* as in the header, unscaled */
+	uint32_t window; /* as in the header, unscaled */
 	uint32_t eth_offset;
 	uint32_t ip_offset;
 	uint32_t tcp_offset;
 	uint32_t payload_offset;
-	uint16_t in_port;          /* index of the interface */
-	uint8_t flags;             /* TCP flags octet, RFC 9293 3.1 */
-	uint8_t segment_class;     /* enum mos_segment_class */
+	uint16_t in_port;      /* index of the interface */
+	uint8_t flags;         /* TCP flags octet, RFC 9293 3.1 */
+	uint8_t segment_class; /* enum mos_segment_class */
 	uint8_t is_rexmit;
 };
 
@@ -395,9 +395,9 @@ uint64_t mos_packet_number(struct mos_context *ctx);
 /* ---- the error at hand ------------------------------------------------------------------ */
 
 struct mos_error {
-	int32_t reason;       /* enum mos_error_reason */
-	uint64_t offset;      /* stream offset it is about, UINT64_MAX if none */
-	uint64_t length;      /* bytes it is about */
+	int32_t reason;  /* enum mos_error_reason */
+	uint64_t offset; /* stream offset it is about, UINT64_MAX if none */
+	uint64_t length; /* bytes it is about */
 };
 int mos_getlasterror(struct mos_context *ctx, struct mos_error *error);
 const char *mos_error_name(int reason);

@@ -76,7 +76,7 @@ class Context:
 
         `each_slice` is called every 20 ms or so, between slices of the loop.
         """
-        check(lib.mos_check(self.pointer, True), self.pointer)
+        check(lib.mos_check(self.pointer, 1), self.pointer)
         self._each_slice = each_slice
         while not self.finished:
             rc = lib.mos_run(self.pointer, _SLICE_NS)
@@ -115,7 +115,7 @@ class Context:
 
     def finish(self, reason: int) -> None:
         """End the flows that are left, with their CONN_END callbacks."""
-        check(lib.mos_check(self.pointer, True), self.pointer)
+        check(lib.mos_check(self.pointer, 1), self.pointer)
         while not self.finished:
             self.finished = lib.mos_finish(self.pointer, reason) == lib.MOS_RUN_END
             self._raise_parked()
@@ -151,7 +151,7 @@ class Context:
         while not self.finished:
             try:
                 self.finish(lib.MOS_END_SHUTDOWN)
-            except BaseException as error:  # noqa: BLE001 - it is raised again below
+            except BaseException as error:  # noqa: BLE001, PERF203 - raised again below
                 if first is not None:
                     _log.error("callback raised", exc_info=error)
                 first = first or error
@@ -160,7 +160,7 @@ class Context:
 
     def destroy(self) -> None:
         """End what runs (callbacks included), and free everything."""
-        check(lib.mos_check(self.pointer, True), self.pointer)
+        check(lib.mos_check(self.pointer, 1), self.pointer)
         try:
             self._finish_all()
         finally:

@@ -126,7 +126,7 @@ def _sock(value: Any) -> int:
 
 def mtcp_destroy_context(mctx: Context) -> int:
     """End the flows that are left (CONN_END, reason "shutdown") and free the context."""
-    check(lib.mos_check(_pointer(mctx), True), mctx.pointer)
+    check(lib.mos_check(_pointer(mctx), 1), mctx.pointer)
     if mctx in _Process.contexts:
         _Process.contexts.remove(mctx)
     mctx.destroy()

@@ -680,7 +680,7 @@ class Recorder:
 
 def run(script: Script, *, burst: int = 1, ipv6: bool = False, isn_shift: int = 0) -> Result:
     """Run mos on the script's capture, in this process."""
-    import mos  # noqa: PLC0415 - the parser and the builder work without the compiled core
+    import mos
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "script.pcap"

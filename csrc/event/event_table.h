@@ -30,7 +30,12 @@ enum ev {
 
 #define EV_BIT(ev) (1u << (ev))
 
-enum hook_index { AT_NULL, AT_RCV, AT_SND, HOOKS };
+enum hook_index {
+	AT_NULL,
+	AT_RCV,
+	AT_SND,
+	HOOKS
+};
 
 /* What the core needs from whoever runs the callbacks. */
 struct event_host {

@@ -22,7 +22,9 @@ struct watch_set;
 struct flow_reader;
 struct held_syn;
 
-enum { FLOW_NONE = UINT32_MAX };
+enum {
+	FLOW_NONE = UINT32_MAX
+};
 #define NOT_MEASURED UINT64_MAX
 
 enum half_flag {
@@ -38,39 +40,41 @@ enum half_flag {
 
 /* What side s sent. */
 struct flow_half {
-	int64_t snd_max;          /* one past the highest number seen; written by tcp_sender */
-	int64_t snd_una;          /* highest acknowledgement of the peer; may pass snd_max */
+	int64_t snd_max; /* one past the highest number seen; written by tcp_sender */
+	int64_t snd_una; /* highest acknowledgement of the peer; may pass snd_max */
 	uint64_t packets;
 	uint64_t wire_bytes;
 	uint64_t payload_bytes;
 	uint64_t rtt_sum_ns;
 	uint64_t rtt_min_ns;
 	uint64_t rtt_max_ns;
-	uint64_t rtt_sample_ns;   /* when the running sample was sent; 0 = none runs */
+	uint64_t rtt_sample_ns; /* when the running sample was sent, plus 1; 0 = none runs */
 	uint32_t isn;
-	uint32_t rtt_sample_end;  /* low 32 bits of the sample's end */
+	uint32_t rtt_sample_end; /* low 32 bits of the sample's end */
 	uint32_t rtt_count;
-	uint32_t max_window;      /* largest window this side advertised, scaled */
-	uint32_t ts_recent;       /* last timestamp value accepted from this side */
-	uint16_t window;          /* last window it advertised, raw */
-	uint16_t mss;             /* 0 = not offered */
-	uint8_t state;            /* enum mos_tcp_state of this side */
-	uint8_t flags;            /* enum half_flag */
-	uint8_t wscale;           /* shift it offered; WSCALE_NONE = not offered */
-	uint8_t dup_acks;         /* of the peer, for the current snd_una */
-	uint8_t syn, fin, rst;    /* low octets of the counts; carries go to cold */
-	uint8_t md5;              /* its SYN carried an MD5 signature (RFC 2385) */
+	uint32_t max_window;   /* largest window this side advertised, scaled */
+	uint32_t ts_recent;    /* last timestamp value accepted from this side */
+	uint16_t window;       /* last window it advertised, raw */
+	uint16_t mss;          /* 0 = not offered */
+	uint8_t state;         /* enum mos_tcp_state of this side */
+	uint8_t flags;         /* enum half_flag */
+	uint8_t wscale;        /* shift it offered; WSCALE_NONE = not offered */
+	uint8_t dup_acks;      /* of the peer, for the current snd_una */
+	uint8_t syn, fin, rst; /* low octets of the counts; carries go to cold */
+	uint8_t md5;           /* its SYN carried an MD5 signature (RFC 2385) */
 };
 
-enum { WSCALE_NONE = 255 };
+enum {
+	WSCALE_NONE = 255
+};
 
 enum flow_flag {
-	FLOW_CLIENT_HI = 0x01,   /* the client is the key's second endpoint */
+	FLOW_CLIENT_HI = 0x01, /* the client is the key's second endpoint */
 	FLOW_MIDSTREAM = 0x02,
-	FLOW_ENDED = 0x04,       /* CONN_END is done; the record lingers */
-	FLOW_RST_SEEN = 0x08,    /* a valid RST ended it */
-	FLOW_ENDING = 0x10,      /* CONN_END is being delivered */
-	FLOW_SERVER_SEEN = 0x20, /* the server's stack exists (first SYN was received) */
+	FLOW_ENDED = 0x04,          /* CONN_END is done; the record lingers */
+	FLOW_RST_SEEN = 0x08,       /* a valid RST ended it */
+	FLOW_ENDING = 0x10,         /* CONN_END is being delivered */
+	FLOW_SERVER_SEEN = 0x20,    /* the server's stack exists (first SYN was received) */
 	FLOW_HANDSHAKE_RUNS = 0x40, /* handshake_rtt_ns holds the time of the last SYN */
 	FLOW_HANDSHAKE_DONE = 0x80  /* handshake_rtt_ns is measured */
 };
@@ -84,15 +88,15 @@ struct half_cold {
 	uint64_t duplicate_ack;
 	uint64_t zero_window;
 	uint64_t gaps, gap_bytes;
-	uint64_t cut_bytes;  /* seen but not captured (snap length), or given up at the cap on holes */
+	uint64_t cut_bytes;               /* seen but not captured (snap length), or given up at the cap on holes */
 	int64_t forgot_start, forgot_end; /* holes given up at the cap lie in here; end 0 = none */
 	uint64_t syn_hi, fin_hi, rst_hi;
-	uint64_t hold_ns;    /* the first hole was acknowledged at this time; 0 = not */
+	uint64_t hold_ns;      /* the first hole was acknowledged at this time; 0 = not */
 	uint64_t hold_packets; /* the flow's packets then */
-	int64_t hold_una;    /* what was acknowledged then */
-	bool syn_data;       /* the SYN carried data that is not acknowledged yet */
-	bool probe;          /* number snd_max was sent into a closed window, and counts as seen */
-	bool probe_taken;    /* the peer acknowledged it: the byte belongs to the stream */
+	int64_t hold_una;      /* what was acknowledged then */
+	bool syn_data;         /* the SYN carried data that is not acknowledged yet */
+	bool probe;            /* number snd_max was sent into a closed window, and counts as seen */
+	bool probe_taken;      /* the peer acknowledged it: the byte belongs to the stream */
 	uint8_t probe_byte;
 	struct stream *stream; /* bytes received by the peer; NULL = not read */
 	void *digest;          /* of the delivered bytes, if rows with hashes are wanted */
@@ -116,11 +120,11 @@ struct flow {
 	struct flow_cold *cold;
 	uint64_t first_ns;
 	uint64_t handshake_rtt_ns;
-	uint64_t serial;      /* flow_id: 1, 2, ... in order of creation */
-	uint32_t next, prev;  /* in a slot of the timer wheel */
-	uint32_t generation;  /* part of the flow's socket ids */
-	uint8_t flags;        /* enum flow_flag */
-	uint8_t end_reason;   /* enum mos_end_reason */
+	uint64_t serial;     /* flow_id: 1, 2, ... in order of creation */
+	uint32_t next, prev; /* in a slot of the timer wheel */
+	uint32_t generation; /* part of the flow's socket ids */
+	uint8_t flags;       /* enum flow_flag */
+	uint8_t end_reason;  /* enum mos_end_reason */
 	uint8_t spare[2];
 };
 

@@ -17,7 +17,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { FLOW_KEY_WORDS = 11 };
+enum {
+	FLOW_KEY_WORDS = 11
+};
 
 struct flow_key {
 	uint32_t lo[4], hi[4]; /* addresses; IPv4 in word 0 */

@@ -23,11 +23,15 @@
 #include "flow.h"
 #include "timer_wheel.h"
 
-enum { FLOW_CHUNK_SHIFT = 10, FLOW_CHUNK = 1 << FLOW_CHUNK_SHIFT, BUCKET_ENTRIES = 7 };
+enum {
+	FLOW_CHUNK_SHIFT = 10,
+	FLOW_CHUNK = 1 << FLOW_CHUNK_SHIFT,
+	BUCKET_ENTRIES = 7
+};
 
 struct bucket {
 	uint32_t hash[BUCKET_ENTRIES];
-	uint32_t used;  /* bit i: entry i is taken; bit 31: an insertion once went past this bucket */
+	uint32_t used; /* bit i: entry i is taken; bit 31: an insertion once went past this bucket */
 	uint32_t number[BUCKET_ENTRIES];
 	uint32_t pad;
 };
@@ -46,8 +50,8 @@ struct flow_table {
 	uint32_t moved;             /* buckets of `old` below this one are empty */
 	struct flow **chunk;
 	uint32_t chunks;
-	uint32_t numbers;           /* flow numbers handed out so far */
-	uint32_t free_head;         /* list through flow.next */
+	uint32_t numbers;   /* flow numbers handed out so far */
+	uint32_t free_head; /* list through flow.next */
 	uint32_t count, max_flows;
 	uint64_t next_serial;
 	struct flow_hash_secret secret;

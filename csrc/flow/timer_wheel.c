@@ -5,7 +5,10 @@
 
 #include "flow_table.h"
 
-enum { SLOT_BITS = 8, SLOT_MASK = WHEEL_SLOTS - 1 };
+enum {
+	SLOT_BITS = 8,
+	SLOT_MASK = WHEEL_SLOTS - 1
+};
 
 /* A slot's first entry names its slot in `prev`; flow numbers stay below this bit. */
 #define AT_HEAD 0x80000000u

@@ -16,10 +16,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { WHEEL_LEVELS = 5, WHEEL_SLOTS = 256, WHEEL_TICK_SHIFT = 20 };
+enum {
+	WHEEL_LEVELS = 5,
+	WHEEL_SLOTS = 256,
+	WHEEL_TICK_SHIFT = 20
+};
 
 struct wheel {
-	uint64_t tick;  /* all slots before this one are empty */
+	uint64_t tick; /* all slots before this one are empty */
 	uint64_t count;
 	uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64];
 	uint32_t head[WHEEL_LEVELS][WHEEL_SLOTS];

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILTER_LINKS = 8, FILTER_SNAPLEN = 262144 };
+enum {
+	FILTER_LINKS = 8,
+	FILTER_SNAPLEN = 262144
+};
 
 struct program {
 	int linktype;
@@ -73,8 +76,9 @@ static void explain(const char *text, int linktype, const char *why, char *err, 
 {
 	size_t at = error_position(text, linktype);
 
-	snprintf(err, errlen, "bad filter: %s, at or after column %zu (\"%.20s\") of \"%.200s\"; the syntax is pcap-filter(7)",
-	         why, at + 1, text + at, text);
+	snprintf(err, errlen,
+	         "bad filter: %s, at or after column %zu (\"%.20s\") of \"%.200s\"; the syntax is pcap-filter(7)", why,
+	         at + 1, text + at, text);
 }
 
 int filter_compile(struct filter **filter, const char *text, int linktype, char *err, size_t errlen)

@@ -15,9 +15,9 @@
 struct port;
 
 struct port_stats {
-	uint64_t received;  /* frames taken from the port */
-	uint64_t dropped;   /* frames the kernel or NIC dropped before us */
-	uint64_t no_mbuf;   /* receive attempts without a free buffer */
+	uint64_t received; /* frames taken from the port */
+	uint64_t dropped;  /* frames the kernel or NIC dropped before us */
+	uint64_t no_mbuf;  /* receive attempts without a free buffer */
 };
 
 /* Starts EAL if needed.  -errno and a sentence in err (no such interface, no permission, ...). */

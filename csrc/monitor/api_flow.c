@@ -21,9 +21,12 @@ int api_find_flow(struct mos_context *ctx, int64_t sock, int listening, struct f
 	if (flow_sock_find(ctx, sock, flow, index))
 		return 0;
 	if (mon_socket_find(ctx, sock))
-		return context_fail(ctx, listening, "%" PRId64 " is a listening socket; this call needs a flow's socket, as callbacks get it",
+		return context_fail(ctx, listening,
+		                    "%" PRId64
+		                    " is a listening socket; this call needs a flow's socket, as callbacks get it",
 		                    sock);
-	return context_fail(ctx, -EBADF, "%" PRId64 " is not a socket of this context, or was closed, or its flow has ended", sock);
+	return context_fail(ctx, -EBADF,
+	                    "%" PRId64 " is not a socket of this context, or was closed, or its flow has ended", sock);
 }
 
 int api_check_side(struct mos_context *ctx, int side)
@@ -112,13 +115,16 @@ static int set_option(struct mos_context *ctx, struct switches at, int option, i
 	case MOS_CLIOVERLAP:
 	case MOS_SVROVERLAP:
 		if (value < 0 || value >= MOS_OVERLAP_POLICIES)
-			return context_fail(ctx, -EINVAL, "overlap policy %" PRId64 " is not known; give a MOS_OVERLAP_POLICY_ constant",
-			                    value);
+			return context_fail(
+				ctx, -EINVAL,
+				"overlap policy %" PRId64 " is not known; give a MOS_OVERLAP_POLICY_ constant", value);
 		at.overlap[option == MOS_CLIOVERLAP ? MOS_SIDE_CLI : MOS_SIDE_SVR] = (uint8_t)value;
 		return 0;
 	case MOS_STOP_MON:
 		if (value < MOS_SIDE_CLI || value > MOS_SIDE_BOTH)
-			return context_fail(ctx, -EINVAL, "side %" PRId64 ": give MOS_SIDE_CLI, MOS_SIDE_SVR or MOS_SIDE_BOTH", value);
+			return context_fail(ctx, -EINVAL,
+			                    "side %" PRId64 ": give MOS_SIDE_CLI, MOS_SIDE_SVR or MOS_SIDE_BOTH",
+			                    value);
 		*at.stopped |= value == MOS_SIDE_BOTH ? 3 : (uint8_t)(1 << value);
 		return 0;
 	default:
@@ -155,7 +161,8 @@ int mos_setsockopt(struct mos_context *ctx, int64_t sock, int level, int option,
 	if (ctx && level != SOL_MONSOCKET)
 		return context_fail(ctx, -ENOSYS, "level %#x: give SOL_MONSOCKET", level);
 	if (socket) {
-		rc = set_option(ctx, (struct switches){socket->buffer, socket->overlap, &socket->stopped}, option, value);
+		rc = set_option(ctx, (struct switches){socket->buffer, socket->overlap, &socket->stopped}, option,
+		                value);
 		watch_set_unref(ctx, ctx->last_set);
 		ctx->last_set = NULL;
 		return rc;
@@ -205,7 +212,9 @@ int mos_getlastpkt(struct mos_context *ctx, int64_t sock, int side, struct mos_p
 	if (!mon_socket_find(ctx, sock) && !flow_sock_find(ctx, sock, &flow, &index))
 		return api_find_flow(ctx, sock, -EBADF, &flow, &index);
 	if (!ctx->pkt)
-		return context_fail(ctx, -EACCES, "there is no packet here: timers, MOS_ON_CONN_END and MOS_ON_CONN_NEW_DATA at MOS_NULL have none");
+		return context_fail(
+			ctx, -EACCES,
+			"there is no packet here: timers, MOS_ON_CONN_END and MOS_ON_CONN_NEW_DATA at MOS_NULL have none");
 	*packet = (struct mos_packet){
 		.frame = ctx->pkt->frame,
 		.time_ns = ctx->pkt->time_ns,

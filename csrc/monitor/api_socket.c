@@ -8,11 +8,15 @@
 #include "context.h"
 #include "flow_life.h"
 
-enum { LINKTYPE_ETHERNET = 1, LINKTYPE_RAW_IP = 101 };
+enum {
+	LINKTYPE_ETHERNET = 1,
+	LINKTYPE_RAW_IP = 101
+};
 
 static int bad_socket(struct mos_context *ctx, int64_t sock)
 {
-	return context_fail(ctx, -EBADF, "%" PRId64 " is not a socket of this context, or was closed, or its flow has ended", sock);
+	return context_fail(ctx, -EBADF,
+	                    "%" PRId64 " is not a socket of this context, or was closed, or its flow has ended", sock);
 }
 
 /* Something about listening sockets changed: later flows get a new watch set. */
@@ -57,7 +61,8 @@ int64_t mos_socket(struct mos_context *ctx, int domain, int type)
 	if (domain != DOMAIN_ANY && domain != DOMAIN_IPV4 && domain != DOMAIN_IPV6)
 		return context_fail(ctx, -EAFNOSUPPORT, "domain %d: give AF_INET, AF_INET6 or AF_UNSPEC", domain);
 	if (type != MOS_SOCK_MONITOR_STREAM && type != MOS_SOCK_MONITOR_RAW)
-		return context_fail(ctx, -EINVAL, "type %d: give MOS_SOCK_MONITOR_STREAM or MOS_SOCK_MONITOR_RAW", type);
+		return context_fail(ctx, -EINVAL, "type %d: give MOS_SOCK_MONITOR_STREAM or MOS_SOCK_MONITOR_RAW",
+		                    type);
 	if (!ctx->running)
 		sockets_purge(ctx);
 	if (ctx->sockets == MAX_SOCKETS)
@@ -164,7 +169,8 @@ int mos_bind_filters(struct mos_context *ctx, int64_t sock, const char *syn, con
 		return bad_socket(ctx, sock);
 	if (socket->type == MOS_SOCK_MONITOR_STREAM) {
 		if (raw)
-			return context_fail(ctx, -ENOPROTOOPT, "raw_pkt_filter belongs to a MOS_SOCK_MONITOR_RAW socket");
+			return context_fail(ctx, -ENOPROTOOPT,
+			                    "raw_pkt_filter belongs to a MOS_SOCK_MONITOR_RAW socket");
 		return bind_stream(ctx, socket, syn, orphan);
 	}
 	if (syn || orphan)
@@ -177,9 +183,10 @@ int mos_bind_filters(struct mos_context *ctx, int64_t sock, const char *syn, con
 
 /* Spec section 2, the table of events and hooks; bits by hook. */
 static const uint32_t stream_events[HOOKS] = {
-	[AT_SND] = EV_BIT(EV_PKT_IN) | EV_BIT(EV_CONN_START) | EV_BIT(EV_STATE_CHANGE) | EV_BIT(EV_REXMIT) | EV_BIT(EV_CONN_END),
+	[AT_SND] = EV_BIT(EV_PKT_IN) | EV_BIT(EV_CONN_START) | EV_BIT(EV_STATE_CHANGE) | EV_BIT(EV_REXMIT) |
+                   EV_BIT(EV_CONN_END),
 	[AT_RCV] = EV_BIT(EV_PKT_IN) | EV_BIT(EV_CONN_START) | EV_BIT(EV_STATE_CHANGE) | EV_BIT(EV_REXMIT) |
-	           EV_BIT(EV_NEW_DATA) | EV_BIT(EV_ERROR) | EV_BIT(EV_CONN_END),
+                   EV_BIT(EV_NEW_DATA) | EV_BIT(EV_ERROR) | EV_BIT(EV_CONN_END),
 	[AT_NULL] = EV_BIT(EV_NEW_DATA) | EV_BIT(EV_ERROR),
 };
 static const uint32_t raw_events[HOOKS] = {[AT_NULL] = EV_BIT(EV_PKT_IN) | EV_BIT(EV_ORPHAN)};
@@ -199,8 +206,10 @@ static int check_event(struct mos_context *ctx, const struct mon_socket *socket,
 	if (allowed & EV_BIT(ev))
 		return 0;
 	if (ev == EV_ORPHAN && at == AT_NULL && socket)
-		return context_fail(ctx, -EINVAL, "a stream socket gets MOS_ON_ORPHAN only when it has a stream_orphan_filter");
-	return context_fail(ctx, -EINVAL, "this event does not happen at this hook of this kind of socket; see docs/events.md");
+		return context_fail(ctx, -EINVAL,
+		                    "a stream socket gets MOS_ON_ORPHAN only when it has a stream_orphan_filter");
+	return context_fail(ctx, -EINVAL,
+	                    "this event does not happen at this hook of this kind of socket; see docs/events.md");
 }
 
 /* A callback of one flow: the flow gets its own watch set. */
@@ -232,8 +241,10 @@ int mos_register(struct mos_context *ctx, int64_t sock, uint64_t event, uint32_t
 	if (rc)
 		return rc;
 	if (flow)
-		return register_flow(ctx, flow, index, (enum hook_index)hook_index(hook), (enum ev)event_index(event), callable);
-	rc = event_table_set(&socket->table, ctx->host, (enum hook_index)hook_index(hook), (enum ev)event_index(event), callable);
+		return register_flow(ctx, flow, index, (enum hook_index)hook_index(hook), (enum ev)event_index(event),
+		                     callable);
+	rc = event_table_set(&socket->table, ctx->host, (enum hook_index)hook_index(hook), (enum ev)event_index(event),
+	                     callable);
 	if (rc)
 		return context_fail(ctx, rc, "no memory to register the callback");
 	sockets_changed(ctx);

@@ -16,10 +16,11 @@ static int find_stream(struct mos_context *ctx, int64_t sock, int side, struct f
 	if (rc)
 		return rc;
 	if (!watch_reads(&(*flow)->set->watch[*index], side))
-		return context_fail(ctx, -EACCES,
-		                    "this socket does not read what the %s receives: register MOS_ON_CONN_NEW_DATA, or set %s with "
-		                    "mtcp_setsockopt(), on the listening socket",
-		                    side == MOS_SIDE_CLI ? "client" : "server", side == MOS_SIDE_CLI ? "MOS_CLIBUF" : "MOS_SVRBUF");
+		return context_fail(
+			ctx, -EACCES,
+			"this socket does not read what the %s receives: register MOS_ON_CONN_NEW_DATA, or set %s with "
+			"mtcp_setsockopt(), on the listening socket",
+			side == MOS_SIDE_CLI ? "client" : "server", side == MOS_SIDE_CLI ? "MOS_CLIBUF" : "MOS_SVRBUF");
 	*stream = (*flow)->cold ? (*flow)->cold->half[!side].stream : NULL;
 	return 0;
 }
@@ -27,7 +28,8 @@ static int find_stream(struct mos_context *ctx, int64_t sock, int side, struct f
 /* What every reader consumed is gone for users, unless history keeps it, even if it is still stored. */
 static int64_t lowest(const struct flow *flow, const struct stream *stream, int side)
 {
-	return stream->history ? stream->base : rel_max(stream->base, rel_min(bytes_unread_from(flow, side), stream->next));
+	return stream->history ? stream->base
+	                       : rel_max(stream->base, rel_min(bytes_unread_from(flow, side), stream->next));
 }
 
 /* Step over what is missing at the reader's position; tells how much, once. */
@@ -128,7 +130,9 @@ int mos_getbufferinfo(struct mos_context *ctx, int64_t sock, int side, struct mo
 	*info = (struct mos_buffer_info){.init_seq = flow->half[!side].isn + 1};
 	if (!stream)
 		return 0;
-	info->last_byte_read = (uint64_t)rel_max(flow->cold->reader ? flow->cold->reader[index].at[side] : 1, stream->start) - 1;
+	info->last_byte_read = (uint64_t)rel_max(flow->cold->reader ? flow->cold->reader[index].at[side] : 1,
+	                                         stream->start) -
+	                       1;
 	info->next_byte_expected = (uint64_t)stream->next - 1;
 	info->last_byte_received = (uint64_t)stream->top - 1;
 	return 0;

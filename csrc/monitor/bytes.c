@@ -3,7 +3,7 @@
 
 #include "../tcp/seq.h"
 #include "../tcp/tcp_receiver.h"
-#include "digest.h"
+#include "consumer.h"
 #include "events.h"
 #include "flow_life.h"
 
@@ -30,32 +30,6 @@ uint8_t bytes_overlap_policy(const struct flow *flow, int side)
 static bool is_read(const struct mos_context *ctx, const struct flow *flow, int side)
 {
 	return flow->set->read[side] || ctx->rows.hash;
-}
-
-static void digest_bytes(struct flow *flow, int side, const uint8_t *data, size_t len)
-{
-	struct half_cold *cold;
-
-	if (!flow_cold(flow))
-		return;
-	cold = &flow->cold->half[!side];
-	if (!cold->digest)
-		cold->digest = digest_new();
-	if (cold->digest)
-		digest_add(cold->digest, data, len);
-}
-
-/* What became readable in the stream, handed over where it lies. */
-static void digest_stream(struct flow *flow, int side, const struct stream *stream, int64_t at)
-{
-	while (at < stream->next) {
-		const uint8_t *data;
-		size_t len = stream_view(stream, at, stream->next, &data);
-
-		if (len)
-			digest_bytes(flow, side, data, len);
-		at += len ? (int64_t)len : (int64_t)stream_missing(stream, at, stream->next);
-	}
 }
 
 /* The stream of what `side` receives, made if it is read; NULL if not, or without memory. */
@@ -153,7 +127,7 @@ static bool advance(struct mos_context *ctx, struct flow *flow, struct stream *s
 	if (!stream_advance(stream, edge))
 		return false;
 	if (ctx->rows.hash)
-		digest_stream(flow, side, stream, from);
+		consumer_stream(flow, side, stream, from);
 	pending(ctx, flow, stream, side);
 	return true;
 }
@@ -173,12 +147,17 @@ static void put(struct mos_context *ctx, struct segment *segment, struct stream 
 	struct stream_put met = {0};
 
 	if (segment->data < stream->top) {
-		int64_t acked = rel_min(rel_max(segment->flow->half[!side].snd_una - segment->data, 0), pkt->payload_cap);
+		int64_t acked = rel_min(rel_max(segment->flow->half[!side].snd_una - segment->data, 0),
+		                        pkt->payload_cap);
 
 		/* acknowledged bytes are settled, whatever comes now; the others were kept (bytes_end_burst) */
 		stream_conflict(stream, segment->data + acked, data + acked, pkt->payload_cap - (uint32_t)acked, &met);
+		if (met.conflict_bytes && stream->pending)
+			run_new_data(ctx, segment->flow,
+			             side); /* readers at MOS_NULL have the first copy, in any burst */
 		if (met.conflict_bytes)
-			raise_error(ctx, segment->flow, side, MOS_ERR_CONFLICTING_OVERLAP, met.conflict_at, met.conflict_bytes);
+			raise_error(ctx, segment->flow, side, MOS_ERR_CONFLICTING_OVERLAP, met.conflict_at,
+			            met.conflict_bytes);
 	}
 	met.fin = pkt->flags & TCP_FIN && pkt->payload_cap == pkt->payload_len;
 	stream_put(stream, &ctx->pool, segment->data, data, pkt->payload_cap, &met);
@@ -209,7 +188,8 @@ static bool hand_over(struct mos_context *ctx, struct segment *segment)
 	if (pkt->flags & TCP_SYN || is_probe(segment) || pkt->payload_cap != pkt->payload_len)
 		return false;
 	if (skip >= 0 && skip < pkt->payload_len)
-		digest_bytes(flow, !segment->side, pkt->frame + pkt->payload_off + skip, pkt->payload_len - (size_t)skip);
+		consumer_bytes(flow, !segment->side, pkt->frame + pkt->payload_off + skip,
+		               pkt->payload_len - (size_t)skip);
 	return true;
 }
 
@@ -255,7 +235,7 @@ static void take_probe_byte(struct mos_context *ctx, struct flow *flow, struct h
 	cold->probe_taken = false;
 	if (!cold->stream) {
 		if (ctx->rows.hash)
-			digest_bytes(flow, side, &cold->probe_byte, 1);
+			consumer_bytes(flow, side, &cold->probe_byte, 1);
 		return;
 	}
 	stream_put(cold->stream, &ctx->pool, at, &cold->probe_byte, 1, &met);

@@ -45,7 +45,8 @@ int mos_check(struct mos_context *ctx, int idle)
 	int rc = context_check(ctx);
 
 	if (!rc && idle && ctx->running)
-		rc = context_fail(ctx, -EBUSY, "the loop of this context is running; this cannot be done inside a callback");
+		rc = context_fail(ctx, -EBUSY,
+		                  "the loop of this context is running; this cannot be done inside a callback");
 	return rc;
 }
 
@@ -80,7 +81,8 @@ static const char *config_fault(const struct mos_config *config)
 
 static uint64_t shortest_timeout(const struct mos_config *config)
 {
-	const uint64_t timeout[] = {config->idle_timeout_ns, config->handshake_timeout_ns, config->time_wait_ns, config->linger_ns};
+	const uint64_t timeout[] = {config->idle_timeout_ns, config->handshake_timeout_ns, config->time_wait_ns,
+	                            config->linger_ns};
 	uint64_t shortest = UINT64_MAX;
 
 	for (size_t i = 0; i < sizeof timeout / sizeof *timeout; i++)
@@ -89,7 +91,8 @@ static uint64_t shortest_timeout(const struct mos_config *config)
 	return config->linger_ns ? shortest : 0;
 }
 
-struct mos_context *context_new(const struct mos_config *config, const struct event_host *host, void *pyctx, void *parked)
+struct mos_context *context_new(const struct mos_config *config, const struct event_host *host, void *pyctx,
+                                void *parked)
 {
 	struct mos_context *ctx = calloc(1, sizeof *ctx);
 
@@ -108,12 +111,14 @@ struct mos_context *context_new(const struct mos_config *config, const struct ev
 	wheel_init(&ctx->wheel);
 	page_pool_init(&ctx->pool, config->max_stream_bytes);
 	ctx->decoder = (struct decoder){&ctx->table.secret, config->verify_checksums};
-	frag_init(&ctx->fragments, &ctx->decoder, ctx->counter, config->max_fragment_bytes, config->fragment_timeout_ns);
+	frag_init(&ctx->fragments, &ctx->decoder, ctx->counter, config->max_fragment_bytes,
+	          config->fragment_timeout_ns);
 	live_add(&live_objects.contexts, 1);
 	return ctx;
 }
 
-struct mos_context *mos_context_create(const struct mos_config *config, void *pyctx, void *parked, char *err, size_t errlen)
+struct mos_context *mos_context_create(const struct mos_config *config, void *pyctx, void *parked, char *err,
+                                       size_t errlen)
 {
 	struct mos_config defaults;
 	struct mos_context *ctx;

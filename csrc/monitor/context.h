@@ -17,7 +17,10 @@
 #include "rows.h"
 #include "socket.h"
 
-enum { ERROR_TEXT = 512, NO_SLOT = UINT32_MAX };
+enum {
+	ERROR_TEXT = 512,
+	NO_SLOT = UINT32_MAX
+};
 
 /* A flow and side that something is due for at the end of the burst. */
 struct due {
@@ -58,14 +61,14 @@ struct mos_context {
 	struct frag_table fragments;
 	uint64_t now_ns;
 	uint64_t shortest_ns; /* no timeout is shorter: a flow seen since then is not due */
-	uint64_t packets; /* number of the packet at hand */
+	uint64_t packets;     /* number of the packet at hand */
 
 	struct mon_socket *socket[MAX_SOCKETS];
 	uint32_t sockets;
 	int64_t last_socket_id;
-	bool running; /* inside mos_run() or mos_finish() */
-	bool has_raw, has_orphan;    /* some socket may want raw packets / orphans */
-	struct watch_set *last_set;  /* the set made last, for flows that match the same sockets */
+	bool running;               /* inside mos_run() or mos_finish() */
+	bool has_raw, has_orphan;   /* some socket may want raw packets / orphans */
+	struct watch_set *last_set; /* the set made last, for flows that match the same sockets */
 	uint64_t last_matched;
 
 	struct capture *capture;
@@ -75,10 +78,10 @@ struct mos_context {
 	uint32_t burst_next; /* packets of the burst already processed */
 
 	/* what callbacks can ask about */
-	const struct mos_pkt *pkt;    /* packet at hand, or NULL */
+	const struct mos_pkt *pkt; /* packet at hand, or NULL */
 	const struct segment *segment;
 	struct mos_error error;
-	bool ending;                  /* inside CONN_END */
+	bool ending; /* inside CONN_END */
 
 	struct rows rows;
 	struct stream *retired; /* switched off inside a callback: freed when the burst is over */

@@ -8,7 +8,10 @@
 
 #include "../flow/flow.h"
 
-enum { DIGEST_TEXT = 65, COMMUNITY_ID_TEXT = 32 };
+enum {
+	DIGEST_TEXT = 65,
+	COMMUNITY_ID_TEXT = 32
+};
 
 /* A running SHA-256; NULL when memory is out. */
 void *digest_new(void);

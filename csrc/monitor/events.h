@@ -7,7 +7,10 @@
 #include "context.h"
 
 /* In which order the sockets of a flow run (spec: boxes chained from client to server). */
-enum event_order { CLIENT_FIRST, SERVER_FIRST };
+enum event_order {
+	CLIENT_FIRST,
+	SERVER_FIRST
+};
 
 void event_run(struct mos_context *ctx, struct flow *flow, enum hook_index hook, int side, uint32_t events,
                enum event_order order);

@@ -12,7 +12,10 @@
 #include "holes.h"
 #include "pipeline.h"
 
-enum { LINKTYPE_RAW_IP = 101, LATE_AT_ONCE = 64 };
+enum {
+	LINKTYPE_RAW_IP = 101,
+	LATE_AT_ONCE = 64
+};
 
 static bool domain_matches(const struct mon_socket *socket, const struct mos_pkt *pkt)
 {
@@ -223,12 +226,9 @@ bool flow_gives_way(const struct mos_context *ctx, const struct flow *flow)
 static void count_end(struct mos_context *ctx, enum mos_end_reason reason)
 {
 	static const uint8_t counter[MOS_END_REASONS] = {
-		[MOS_END_FIN] = MOS_CNT_FLOWS_FIN,
-		[MOS_END_RST] = MOS_CNT_FLOWS_RST,
-		[MOS_END_TIMEOUT] = MOS_CNT_FLOWS_TIMEOUT,
-		[MOS_END_PORT_REUSE] = MOS_CNT_FLOWS_PORT_REUSE,
-		[MOS_END_EVICTED] = MOS_CNT_FLOWS_EVICTED,
-		[MOS_END_EOF] = MOS_CNT_FLOWS_EOF,
+		[MOS_END_FIN] = MOS_CNT_FLOWS_FIN,           [MOS_END_RST] = MOS_CNT_FLOWS_RST,
+		[MOS_END_TIMEOUT] = MOS_CNT_FLOWS_TIMEOUT,   [MOS_END_PORT_REUSE] = MOS_CNT_FLOWS_PORT_REUSE,
+		[MOS_END_EVICTED] = MOS_CNT_FLOWS_EVICTED,   [MOS_END_EOF] = MOS_CNT_FLOWS_EOF,
 		[MOS_END_SHUTDOWN] = MOS_CNT_FLOWS_SHUTDOWN,
 	};
 

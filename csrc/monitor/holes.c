@@ -9,7 +9,9 @@
 #include "bytes.h"
 #include "events.h"
 
-enum { FEW_NOTES = 1024 };
+enum {
+	FEW_NOTES = 1024
+};
 
 /* The hole a note is about, if it is still open. */
 static const struct hole *noted_hole(struct mos_context *ctx, const struct hole_note *note)
@@ -65,7 +67,8 @@ static void give_up(struct mos_context *ctx, const struct hole_note *note, struc
 {
 	struct flow *flow = flow_at(&ctx->table, note->number);
 	struct half_cold *cold = &flow->cold->half[note->side];
-	struct segment_error error = {MOS_ERR_RANGES_FULL, (uint8_t)!note->side, hole.start, (uint64_t)(hole.end - hole.start)};
+	struct segment_error error = {MOS_ERR_RANGES_FULL, (uint8_t)!note->side, hole.start,
+	                              (uint64_t)(hole.end - hole.start)};
 	uint64_t before = cold->holes.count;
 	struct ranges_fill fill;
 

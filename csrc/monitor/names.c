@@ -23,8 +23,14 @@ static const char *const end_reasons[] = {
 };
 
 static const char *const segment_classes[] = {
-	"normal", "zero_window_probe", "keep_alive", "spurious_retransmission", "fast_retransmission", "retransmission",
-	"out_of_order", "unseen_retransmission",
+	"normal",
+	"zero_window_probe",
+	"keep_alive",
+	"spurious_retransmission",
+	"fast_retransmission",
+	"retransmission",
+	"out_of_order",
+	"unseen_retransmission",
 };
 
 _Static_assert(sizeof counters / sizeof *counters == MOS_CNT_COUNTERS, "one line per counter");

@@ -12,7 +12,6 @@
 
 #include <stdlib.h>
 
-#include "../tcp/rexmit.h"
 #include "../tcp/seq.h"
 #include "../tcp/tcp_judge.h"
 #include "../tcp/tcp_receiver.h"
@@ -52,7 +51,8 @@ static bool raw_matches(const struct mon_socket *socket, const struct mos_pkt *p
 {
 	if (socket->closed)
 		return false;
-	if (socket->domain != DOMAIN_ANY && (pkt->l3_off == UINT32_MAX || (socket->domain == DOMAIN_IPV6) != (pkt->ipv6 != 0)))
+	if (socket->domain != DOMAIN_ANY &&
+	    (pkt->l3_off == UINT32_MAX || (socket->domain == DOMAIN_IPV6) != (pkt->ipv6 != 0)))
 		return false;
 	return !socket->raw || filter_match(socket->raw, pkt->linktype, pkt->frame, pkt->caplen, pkt->wirelen);
 }
@@ -193,23 +193,36 @@ static void run_segment(struct mos_context *ctx, struct flow *flow, const struct
 	ctx->segment = NULL;
 }
 
-/* Late segments count in the figures and fire no flow event; signs of life after a RST are told. */
+/* Data, or an ACK that advances, from a host that should be gone. */
+static bool alive_after_rst(const struct flow *flow, int side, const struct mos_pkt *pkt)
+{
+	const struct flow_half *half = &flow->half[side], *other = &flow->half[!side];
+	bool advance = pkt->flags & TCP_ACK && other->flags & HALF_KNOWN &&
+	               seq_before(rel_to_seq(other->snd_una, other->isn), pkt->ack);
+
+	return flow->end_reason == MOS_END_RST && !(pkt->flags & (TCP_RST | TCP_SYN)) &&
+	       (advance || (pkt->payload_len && half->flags & HALF_KNOWN));
+}
+
+/*
+ * Late segments count in the figures and fire no flow event; the states stay the last ones before
+ * CONN_END.  Signs of life after a RST are told.
+ */
 static void run_late(struct mos_context *ctx, struct flow *flow, const struct mos_pkt *pkt)
 {
 	int side = flow_side_of(flow, pkt->from_hi);
-	struct flow_half *half = &flow->half[side], *other = &flow->half[!side];
 	struct segment segment = {.flow = flow, .pkt = pkt, .now_ns = pkt->time_ns, .side = side};
-	bool advance = pkt->flags & TCP_ACK && other->flags & HALF_KNOWN &&
-	               (int32_t)(pkt->ack - (other->isn + (uint32_t)other->snd_una)) > 0;
+	uint8_t state[2] = {flow->half[0].state, flow->half[1].state};
+	bool alive = alive_after_rst(flow, side, pkt);
+	uint64_t holes = holes_of(flow, side);
 
 	tcp_judge(&segment);
 	touch(flow, pkt);
-	rexmit_classify(&segment);
-	tcp_count_class(flow, side, segment.seg_class);
-	if (advance)
-		other->snd_una = segment.ack_rel;
-	if (flow->end_reason == MOS_END_RST && !(pkt->flags & (TCP_RST | TCP_SYN)) &&
-	    (advance || (pkt->payload_len && half->flags & HALF_KNOWN)))
+	tcp_sender_update(&segment);
+	holes_changed(ctx, &segment, holes);
+	flow->half[0].state = state[0];
+	flow->half[1].state = state[1];
+	if (alive)
 		event_error_listening(ctx, MOS_ERR_ALIVE_AFTER_RST);
 }
 
@@ -313,7 +326,8 @@ static struct flow *find_flow(struct mos_context *ctx, const struct mos_pkt *pkt
 	struct flow *flow = flow_table_find(&ctx->table, &pkt->key, pkt->hash);
 
 	/* the wheel may be a slot late: the exact deadline counts for the flow's own packets */
-	if (flow && time_since(flow->last_ns, pkt->time_ns) >= ctx->shortest_ns && flow_deadline(ctx, flow) <= pkt->time_ns) {
+	if (flow && time_since(flow->last_ns, pkt->time_ns) >= ctx->shortest_ns &&
+	    flow_deadline(ctx, flow) <= pkt->time_ns) {
 		uint64_t serial = flow->serial;
 
 		flow_due(ctx, flow);

@@ -8,9 +8,21 @@
 #include "digest.h"
 #include "figures.h"
 
-enum { ROW_MAX = 4096, SCHEMA = 1 };
+enum {
+	ROW_MAX = 4096,
+	SCHEMA = 1
+};
 
-enum field_kind { U64, U16, U8, BOOL, TEXT, STATE, END, WSCALE };
+enum field_kind {
+	U64,
+	U16,
+	U8,
+	BOOL,
+	TEXT,
+	STATE,
+	END,
+	WSCALE
+};
 
 struct field {
 	const char *label; /* "name": with quotes and colon */

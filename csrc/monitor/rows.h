@@ -17,7 +17,9 @@ struct rows {
 };
 
 /* Bytes that may gather before the loop returns to let them be taken. */
-enum { ROWS_FULL = 1 << 20 };
+enum {
+	ROWS_FULL = 1 << 20
+};
 
 /* Render the flow, if rows are wanted. */
 void rows_add(struct rows *rows, const struct flow *flow);

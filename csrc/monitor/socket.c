@@ -7,7 +7,11 @@
 #include "../live.h"
 #include "context.h"
 
-enum { NUMBER_BITS = 28, INDEX_BITS = 6, GENERATION_SHIFT = NUMBER_BITS + INDEX_BITS };
+enum {
+	NUMBER_BITS = 28,
+	INDEX_BITS = 6,
+	GENERATION_SHIFT = NUMBER_BITS + INDEX_BITS
+};
 
 struct watch_set *watch_set_ref(struct watch_set *set)
 {

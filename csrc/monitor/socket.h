@@ -16,8 +16,15 @@
 #include "../flow/flow.h"
 #include "../io/filter.h"
 
-enum { MAX_SOCKETS = 64, BUFFER_UNSET = -1 };
-enum { DOMAIN_ANY = 0, DOMAIN_IPV4 = 2, DOMAIN_IPV6 = 10 }; /* AF_UNSPEC, AF_INET, AF_INET6 of Linux */
+enum {
+	MAX_SOCKETS = 64,
+	BUFFER_UNSET = -1
+};
+enum {
+	DOMAIN_ANY = 0,
+	DOMAIN_IPV4 = 2,
+	DOMAIN_IPV6 = 10
+}; /* AF_UNSPEC, AF_INET, AF_INET6 of Linux */
 
 struct mon_socket {
 	int64_t id;
@@ -25,9 +32,9 @@ struct mon_socket {
 	bool closed;
 	struct event_table *table;
 	struct filter *syn, *orphan, *raw;
-	int64_t buffer[2];   /* by receiving side: bytes, 0 = off, BUFFER_UNSET */
-	uint8_t overlap[2];  /* enum mos_overlap_policy */
-	uint8_t stopped;     /* bit per side */
+	int64_t buffer[2];  /* by receiving side: bytes, 0 = off, BUFFER_UNSET */
+	uint8_t overlap[2]; /* enum mos_overlap_policy */
+	uint8_t stopped;    /* bit per side */
 	void *uctx;
 };
 

@@ -104,7 +104,8 @@ int source_read(struct mos_context *ctx)
 		return 0;
 	if (count < 0) {
 		ctx->input_failed = true;
-		return context_fail(ctx, count, "%s", ctx->capture ? capture_error(ctx->capture) : port_error(ctx->port));
+		return context_fail(ctx, count, "%s",
+		                    ctx->capture ? capture_error(ctx->capture) : port_error(ctx->port));
 	}
 	if (count == 0 && ctx->capture)
 		ctx->input_ended = true;

@@ -28,7 +28,8 @@ bool checksum_ipv4_ok(const uint8_t *header, size_t header_len)
 	return checksum_finish(checksum_add(header, header_len, 0)) == 0;
 }
 
-bool checksum_tcp_ok(const uint8_t *source, const uint8_t *target, size_t addr_len, const uint8_t *segment, uint32_t len)
+bool checksum_tcp_ok(const uint8_t *source, const uint8_t *target, size_t addr_len, const uint8_t *segment,
+                     uint32_t len)
 {
 	const uint8_t tail[8] = {len >> 24, len >> 16 & 0xff, len >> 8 & 0xff, len & 0xff, 0, 0, 0, 6};
 	uint64_t sum = checksum_add(source, addr_len, 0);

@@ -20,6 +20,7 @@ uint16_t checksum_finish(uint64_t sum);
 bool checksum_ipv4_ok(const uint8_t *header, size_t header_len);
 
 /* True when the TCP checksum is right: addresses of addr_len bytes each, segment of len bytes. */
-bool checksum_tcp_ok(const uint8_t *source, const uint8_t *target, size_t addr_len, const uint8_t *segment, uint32_t len);
+bool checksum_tcp_ok(const uint8_t *source, const uint8_t *target, size_t addr_len, const uint8_t *segment,
+                     uint32_t len);
 
 #endif

@@ -6,7 +6,9 @@
 #include "link.h"
 #include "tunnel.h"
 
-enum { LINKTYPE_ETHERNET = 1 };
+enum {
+	LINKTYPE_ETHERNET = 1
+};
 
 enum {
 	PROTO_HOP_BY_HOP = 0,

@@ -22,7 +22,11 @@ enum {
 	LINK_SLL2 = 276
 };
 
-enum { PPP_IPV4 = 0x0021, PPP_IPV6 = 0x0057, PPP_MPLS = 0x0281 };
+enum {
+	PPP_IPV4 = 0x0021,
+	PPP_IPV6 = 0x0057,
+	PPP_MPLS = 0x0281
+};
 
 static inline bool is_vlan(uint16_t type)
 {

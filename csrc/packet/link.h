@@ -7,7 +7,11 @@
 
 #include "walk.h"
 
-enum link_result { LINK_FINE, LINK_SHORT, LINK_UNKNOWN };
+enum link_result {
+	LINK_FINE,
+	LINK_SHORT,
+	LINK_UNKNOWN
+};
 
 /* Enter a frame by its link type; walk->type then names what follows. */
 enum link_result link_enter_other(struct mos_pkt *pkt, struct walk *walk);

@@ -4,10 +4,30 @@
 #include "bytes.h"
 #include "link.h"
 
-enum { PROTO_IPIP = 4, PROTO_UDP = 17, PROTO_IPV6 = 41, PROTO_GRE = 47 };
-enum { PORT_GTPU = 2152, PORT_VXLAN = 4789, PORT_GENEVE = 6081, PORT_VXLAN_LINUX = 8472 };
-enum { GRE_CHECKSUM = 0x8000, GRE_KEY = 0x2000, GRE_SEQUENCE = 0x1000, GRE_VERSION = 0x0007, GRE_ROUTING = 0x4000 };
-enum { GTPU_G_PDU = 255, GTPU_OPTIONAL = 0x07, GTPU_EXTENSION = 0x04 };
+enum {
+	PROTO_IPIP = 4,
+	PROTO_UDP = 17,
+	PROTO_IPV6 = 41,
+	PROTO_GRE = 47
+};
+enum {
+	PORT_GTPU = 2152,
+	PORT_VXLAN = 4789,
+	PORT_GENEVE = 6081,
+	PORT_VXLAN_LINUX = 8472
+};
+enum {
+	GRE_CHECKSUM = 0x8000,
+	GRE_KEY = 0x2000,
+	GRE_SEQUENCE = 0x1000,
+	GRE_VERSION = 0x0007,
+	GRE_ROUTING = 0x4000
+};
+enum {
+	GTPU_G_PDU = 255,
+	GTPU_OPTIONAL = 0x07,
+	GTPU_EXTENSION = 0x04
+};
 
 /* The inside begins at `skip` bytes; an EtherType, or a whole Ethernet frame. */
 static bool enter_inside(struct mos_pkt *pkt, struct walk *walk, uint32_t skip, uint16_t type)

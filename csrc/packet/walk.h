@@ -22,7 +22,9 @@ enum ether_type {
 	ETHER_QINQ_OLD = 0x9100
 };
 
-enum { WALK_DEPTH = 8 }; /* tunnels inside tunnels that are followed */
+enum {
+	WALK_DEPTH = 8
+}; /* tunnels inside tunnels that are followed */
 
 struct walk {
 	uint32_t at;       /* next byte to look at */

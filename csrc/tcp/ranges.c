@@ -195,7 +195,8 @@ static void delete_holes(struct ranges *ranges, uint32_t c, uint32_t from, uint3
 }
 
 /* Fill inside one chunk, from hole h on; the holes covered whole are deleted at the end. */
-static void fill_chunk(struct ranges *ranges, uint32_t c, uint32_t h, int64_t start, int64_t end, struct ranges_fill *fill)
+static void fill_chunk(struct ranges *ranges, uint32_t c, uint32_t h, int64_t start, int64_t end,
+                       struct ranges_fill *fill)
 {
 	struct ranges_chunk *chunk = &ranges->chunk[c];
 	uint32_t first_gone = 0, gone = 0;

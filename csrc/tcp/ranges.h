@@ -6,7 +6,7 @@
  * data at the top of the stream touches nothing here.
  * They are sorted in chunks of at most RANGES_CHUNK holes; a search is a binary search over the
  * chunks and one inside a chunk, an insertion moves at most one chunk.  This keeps a million
- * holes near constant cost (benchmarks/ranges).
+ * holes near constant cost (benchmarks/ranges_cost.py).
  *
  * Units: rel numbers (seq.h), ns.  Errors: -ENOMEM; the set is then unchanged.
  * Threads: none shared.  Ownership: ranges_free() gives everything back.
@@ -17,7 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RANGES_CHUNK = 64 };
+enum {
+	RANGES_CHUNK = 64
+};
 
 struct hole {
 	int64_t start, end;

@@ -3,7 +3,10 @@
 
 #include "seq.h"
 
-enum { FAST_DUP_ACKS = 2, DEFAULT_RTT_NS = 3000000 }; /* 3 ms: what Wireshark assumes without a handshake */
+enum {
+	FAST_DUP_ACKS = 2,
+	DEFAULT_RTT_NS = 3000000
+}; /* 3 ms: what Wireshark assumes without a handshake */
 
 static uint64_t flow_rtt(const struct flow *flow)
 {
@@ -117,7 +120,7 @@ void rtt_start(struct segment *segment)
 
 	if (half->rtt_sample_ns)
 		return;
-	half->rtt_sample_ns = segment->now_ns;
+	half->rtt_sample_ns = segment->now_ns + 1; /* 0 = none, also in captures that begin at 0 */
 	half->rtt_sample_end = (uint32_t)segment->end;
 }
 
@@ -135,7 +138,7 @@ void rtt_acked(struct flow_half *half, int64_t ack_rel, uint64_t now_ns)
 
 	if (!half->rtt_sample_ns || (int32_t)((uint32_t)ack_rel - half->rtt_sample_end) < 0)
 		return;
-	rtt = time_since(half->rtt_sample_ns, now_ns);
+	rtt = time_since(half->rtt_sample_ns - 1, now_ns);
 	half->rtt_sample_ns = 0;
 	if (!half->rtt_count || rtt < half->rtt_min_ns)
 		half->rtt_min_ns = rtt;

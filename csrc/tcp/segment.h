@@ -11,7 +11,9 @@
 #include "../flow/flow.h"
 #include "../packet/pkt.h"
 
-enum { SEGMENT_ERRORS = 4 };
+enum {
+	SEGMENT_ERRORS = 4
+};
 
 struct segment_error {
 	uint8_t reason; /* enum mos_error_reason */
@@ -27,20 +29,20 @@ struct segment {
 	int side; /* of the sender */
 
 	/* tcp_judge() */
-	int64_t rel;      /* first sequence number: the SYN, else the first byte */
-	int64_t data;     /* first byte of payload */
-	int64_t end;      /* one past the last number, FIN included */
-	int64_t ack_rel;  /* with has_ack */
+	int64_t rel;     /* first sequence number: the SYN, else the first byte */
+	int64_t data;    /* first byte of payload */
+	int64_t end;     /* one past the last number, FIN included */
+	int64_t ack_rel; /* with has_ack */
 	bool has_ack;
-	bool accepted;    /* the receiver's stack takes it */
+	bool accepted; /* the receiver's stack takes it */
 	bool has_timestamp;
 	uint32_t ts_value; /* with has_timestamp */
 
 	/* tcp_sender_update() */
-	int64_t edge;         /* of what the receiver had, before this segment */
+	int64_t edge;      /* of what the receiver had, before this segment */
 	uint8_t seg_class; /* enum mos_segment_class */
 	bool rexmit;       /* carries a number seen before */
-	bool hole_opened;     /* at hole_at, up to rel */
+	bool hole_opened;  /* at hole_at, up to rel */
 	int64_t hole_at;
 	bool syn_replaced; /* a SYN/ACK with another ISN replaced the first */
 

@@ -6,7 +6,7 @@
 #include "tcp_state.h"
 
 enum {
-	UNKNOWN_SHIFT = 14, /* the largest window scale: RFC 7323 2.3 */
+	UNKNOWN_SHIFT = 14,  /* the largest window scale: RFC 7323 2.3 */
 	FIRST_WINDOW = 65535 /* nothing larger can be offered before the handshake is over */
 };
 
@@ -90,12 +90,13 @@ static bool timestamp_is_old(struct segment *segment)
 
 	if (!(flow->half[0].flags & flow->half[1].flags & HALF_TIMESTAMPS))
 		return false;
-	segment->has_timestamp =
-		tcp_opts_timestamp(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len, &segment->ts_value);
+	segment->has_timestamp = tcp_opts_timestamp(pkt->frame + pkt->l4_off + 20, pkt->tcp_opt_len,
+	                                            &segment->ts_value);
 	if (!segment->has_timestamp || !half->ts_recent || segment->end <= half_rcv_nxt(flow, segment->side))
 		return false;
 	/* Linux lets a clock that ticks between two processors be one behind */
-	return (int32_t)(half->ts_recent - segment->ts_value) > 1 && time_since(flow->last_ns, segment->now_ns) < TIMESTAMP_LIFE_NS;
+	return (int32_t)(half->ts_recent - segment->ts_value) > 1 &&
+	       time_since(flow->last_ns, segment->now_ns) < TIMESTAMP_LIFE_NS;
 }
 
 /* What a host in SYN_SENT takes as an answer to its SYN (RFC 9293 3.10.7.3). */
@@ -155,7 +156,8 @@ static void judge_syn(struct segment *segment)
 	segment->data = segment->rel + 1;
 	if (segment->accepted && known && !segment->syn_replaced && segment->pkt->payload_len && sender->snd_una >= 1)
 		reject(segment, MOS_ERR_SYN_IN_WINDOW, segment->data, segment->pkt->payload_len);
-	if (segment->accepted && segment->has_ack && (segment->ack_rel < 1 || ack_is_odd(segment) || !answers_syn(segment)))
+	if (segment->accepted && segment->has_ack &&
+	    (segment->ack_rel < 1 || ack_is_odd(segment) || !answers_syn(segment)))
 		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, 0);
 }
 
@@ -199,7 +201,8 @@ static void judge_data(struct segment *segment)
 		reject(segment, MOS_ERR_NO_ACK_FLAG, segment->rel, length);
 	else if (ack_is_odd(segment) || !answers_syn(segment))
 		reject(segment, MOS_ERR_ACK_OUT_OF_WINDOW, segment->rel, length);
-	else if (segment->end > sender->snd_max && flow->half[!segment->side].packets && segment->rel > window_edge(segment))
+	else if (segment->end > sender->snd_max && flow->half[!segment->side].packets &&
+	         segment->rel > window_edge(segment))
 		reject(segment, MOS_ERR_OUT_OF_WINDOW, segment->rel, length);
 	else if (timestamp_is_old(segment))
 		reject(segment, MOS_ERR_OLD_TIMESTAMP, segment->rel, length);

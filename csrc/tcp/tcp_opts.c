@@ -4,8 +4,18 @@
 #include "../flow/flow.h"
 #include "../packet/bytes.h"
 
-enum { OPT_END = 0, OPT_NOP = 1, OPT_MSS = 2, OPT_WSCALE = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8, OPT_MD5 = 19 };
-enum { MAX_WSCALE = 14 };
+enum {
+	OPT_END = 0,
+	OPT_NOP = 1,
+	OPT_MSS = 2,
+	OPT_WSCALE = 3,
+	OPT_SACK_PERMITTED = 4,
+	OPT_TIMESTAMP = 8,
+	OPT_MD5 = 19
+};
+enum {
+	MAX_WSCALE = 14
+};
 
 static void take_option(const uint8_t *option, uint8_t len, struct tcp_opts *opts)
 {

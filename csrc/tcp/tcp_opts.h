@@ -10,10 +10,10 @@
 
 struct tcp_opts {
 	uint32_t ts_value, ts_echo;
-	uint16_t mss;    /* 0 = absent */
-	uint8_t wscale;  /* WSCALE_NONE = absent; capped at 14 (RFC 7323 2.3) */
+	uint16_t mss;   /* 0 = absent */
+	uint8_t wscale; /* WSCALE_NONE = absent; capped at 14 (RFC 7323 2.3) */
 	bool sack_permitted, timestamps, md5;
-	bool malformed;  /* a length that cannot be */
+	bool malformed; /* a length that cannot be */
 };
 
 void tcp_opts_parse(const uint8_t *option, uint32_t len, struct tcp_opts *opts);

@@ -85,7 +85,8 @@ bool tcp_skip_gap(struct flow *flow, int side, uint64_t now_ns, bool at_once, in
 		cold->hold_packets = packets;
 		cold->hold_una = half->snd_una;
 	}
-	if (!at_once && time_since(cold->hold_ns, now_ns) < GAP_HOLD_NS && packets - cold->hold_packets < GAP_HOLD_PACKETS)
+	if (!at_once && time_since(cold->hold_ns, now_ns) < GAP_HOLD_NS &&
+	    packets - cold->hold_packets < GAP_HOLD_PACKETS)
 		return false;
 	hole = ranges_next(&cold->holes, cold->rcv_nxt);
 	to = rel_min(hole->end, at_once ? half->snd_una : cold->hold_una);

@@ -17,8 +17,8 @@ int64_t tcp_readable_edge(const struct flow *flow, int side);
 enum {
 	/* An ACK may be captured before the data it covers: wait this long before a hole below it
 	 * is given up. */
-	GAP_HOLD_PACKETS = 64,     /* of the flow */
-	GAP_HOLD_NS = 100000000    /* of packet time */
+	GAP_HOLD_PACKETS = 64,  /* of the flow */
+	GAP_HOLD_NS = 100000000 /* of packet time */
 };
 
 /*

@@ -310,6 +310,8 @@ void tcp_sender_update(struct segment *segment)
 	if (!segment->accepted)
 		return;
 	if (segment->pkt->flags & TCP_RST) {
+		if (segment->has_ack) /* a refusal answers the SYN; as an acknowledgement it counts no further */
+			rtt_acked(&segment->flow->half[!segment->side], segment->ack_rel, segment->now_ns);
 		tcp_move(segment, segment->side, SENT_RST);
 		return;
 	}

@@ -12,8 +12,8 @@
 enum tcp_input {
 	SENT_SYN,
 	SENT_SYN_ACK,
-	SENT_ACK,        /* anything that shows the sender has the peer's SYN */
-	SENT_DATA,       /* payload or FIN beyond the SYN: shows the sender is synchronized */
+	SENT_ACK,  /* anything that shows the sender has the peer's SYN */
+	SENT_DATA, /* payload or FIN beyond the SYN: shows the sender is synchronized */
 	SENT_FIN,
 	SENT_CROSSING_FIN, /* a FIN that does not acknowledge the peer's: both were under way */
 	SENT_RST,
