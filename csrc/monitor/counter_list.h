@@ -1,4 +1,5 @@
 /* counter_list.h - X(ENUM suffix, name, sentence), in the order of enum mos_counter. */
+/* clang-format off */
 X(RECEIVED, "received", "frames read from the source")
 X(RECEIVED_BYTES, "received_bytes", "their bytes on the wire")
 X(DELIVERED, "delivered", "frames that reached a flow, or an orphan callback")
@@ -12,8 +13,7 @@ X(IGNORED_NOT_IP, "ignored_not_ip", "frames that carry no IP packet")
 X(IGNORED_SHORT_IP, "ignored_short_ip", "IP headers cut off by the end of the frame or the snap length")
 X(IGNORED_BAD_IP_HEADER, "ignored_bad_ip_header", "IP headers with an impossible version or length")
 X(IGNORED_FRAGMENT, "ignored_fragment", "IP fragments but the last of a datagram to come, and duplicates of them")
-X(IGNORED_BAD_FRAGMENT, "ignored_bad_fragment",
-  "IP fragments with impossible offsets or lengths, or of IPv6 datagrams with overlaps")
+X(IGNORED_BAD_FRAGMENT, "ignored_bad_fragment", "IP fragments with impossible offsets or lengths, or of IPv6 datagrams with overlaps")
 X(IGNORED_SHORT_TCP, "ignored_short_tcp", "TCP headers cut off by the end of the packet or the snap length")
 X(IGNORED_BAD_TCP_HEADER, "ignored_bad_tcp_header", "TCP headers with an impossible data offset")
 X(IGNORED_BAD_CHECKSUM, "ignored_bad_checksum", "packets with a wrong IPv4 or TCP checksum (verify_checksums)")

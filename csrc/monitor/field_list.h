@@ -8,6 +8,7 @@
  * kind: U64 (UINT64_MAX = not measured), U16, U8, BOOL, TEXT, STATE, END, WSCALE.
  * row: 1 = part of the rows of `mos flows`.  The order here is the order there.
  */
+/* clang-format off */
 #ifndef FLOW_FIELD
 #define FLOW_FIELD(name, kind, unit, row, sentence)
 #endif
@@ -30,8 +31,7 @@ FLOW_FIELD(end_reason, END, "", 1, "why the flow ended")
 FLOW_FIELD(handshake_rtt_ns, U64, "ns", 1, "from the last SYN to the client's ACK of the SYN/ACK")
 
 DIRECTION_FIELD(packets, U64, "segments", 1, "TCP segments; one that came in IP fragments counts once")
-DIRECTION_FIELD(wire_bytes, U64, "bytes", 1,
-                "lengths of their frames on the wire, link header and all fragments included")
+DIRECTION_FIELD(wire_bytes, U64, "bytes", 1, "lengths of their frames on the wire, link header and all fragments included")
 DIRECTION_FIELD(payload_bytes, U64, "bytes", 1, "TCP payload by the IP length, retransmitted and cut bytes included")
 DIRECTION_FIELD(stream_bytes, U64, "bytes", 1, "distinct stream bytes captured, delivered or not")
 DIRECTION_FIELD(undelivered_bytes, U64, "bytes", 1, "captured bytes behind a hole that was never closed")
@@ -39,11 +39,9 @@ DIRECTION_FIELD(syn, U64, "segments", 1, "segments with SYN")
 DIRECTION_FIELD(fin, U64, "segments", 1, "segments with FIN")
 DIRECTION_FIELD(rst, U64, "segments", 1, "segments with RST")
 DIRECTION_FIELD(retransmission, U64, "segments", 1, "carry numbers seen before, and are none of the kinds below")
-DIRECTION_FIELD(fast_retransmission, U64, "segments", 1,
-                "sent again after two repeated acknowledgements for exactly this place")
+DIRECTION_FIELD(fast_retransmission, U64, "segments", 1, "sent again after two repeated acknowledgements for exactly this place")
 DIRECTION_FIELD(spurious_retransmission, U64, "segments", 1, "sent again although acknowledged already")
-DIRECTION_FIELD(unseen_retransmission, U64, "segments", 1,
-                "fill a hole later than a round trip: sent again, the first copy was not captured")
+DIRECTION_FIELD(unseen_retransmission, U64, "segments", 1, "fill a hole later than a round trip: sent again, the first copy was not captured")
 DIRECTION_FIELD(out_of_order, U64, "segments", 1, "fill a hole within a round trip: overtaken on the way")
 DIRECTION_FIELD(keep_alive, U64, "segments", 1, "no or one byte at the number below the next one")
 DIRECTION_FIELD(zero_window_probe, U64, "segments", 1, "one byte sent into a closed window")
