@@ -14,9 +14,8 @@ static uint32_t find_chunk(const struct ranges *ranges, int64_t rel)
 
 	while (low < high) {
 		uint32_t mid = low + (high - low) / 2;
-		const struct ranges_chunk *chunk = &ranges->chunk[mid];
 
-		if (chunk->hole[chunk->count - 1].end > rel)
+		if (ranges->chunk[mid].until > rel)
 			high = mid;
 		else
 			low = mid + 1;
@@ -106,6 +105,8 @@ static int split_chunk(struct ranges *ranges, uint32_t index)
 	upper->count = lower->count / 2;
 	lower->count -= upper->count;
 	memcpy(upper->hole, lower->hole + lower->count, upper->count * sizeof *upper->hole);
+	upper->until = lower->until;
+	lower->until = lower->hole[lower->count - 1].end;
 	return 0;
 }
 
@@ -122,6 +123,7 @@ int ranges_append(struct ranges *ranges, int64_t start, int64_t end, uint64_t no
 		return rc;
 	last = &ranges->chunk[ranges->chunks - 1];
 	last->hole[last->count++] = (struct hole){start, end, now_ns};
+	last->until = end;
 	ranges->count++;
 	ranges->bytes += end - start;
 	return 0;
@@ -192,6 +194,8 @@ static void delete_holes(struct ranges *ranges, uint32_t c, uint32_t from, uint3
 	ranges->count -= to - from;
 	if (!chunk->count)
 		delete_chunk(ranges, c);
+	else if (from == chunk->count)
+		chunk->until = chunk->hole[from - 1].end;
 }
 
 /* Fill inside one chunk, from hole h on; the holes covered whole are deleted at the end. */
@@ -216,6 +220,8 @@ static void fill_chunk(struct ranges *ranges, uint32_t c, uint32_t h, int64_t st
 			hole->start = to;
 		} else {
 			hole->end = from;
+			if (h == chunk->count - 1)
+				chunk->until = from;
 		}
 	}
 	delete_holes(ranges, c, first_gone, first_gone + gone);

@@ -29,6 +29,7 @@ struct hole {
 struct ranges_chunk {
 	uint32_t count, room;
 	struct hole *hole;
+	int64_t until; /* end of its last hole: a search over the chunks follows no pointer */
 };
 
 struct ranges {
