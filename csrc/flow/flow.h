@@ -82,6 +82,8 @@ enum flow_flag {
 /* Counts of unusual segments of one direction, and its holes. */
 struct half_cold {
 	struct ranges holes;
+	struct ranges below_holes; /* of the bytes below the first number of a midstream flow */
+	int64_t below;             /* how far those reach down: lowest number = 1 - below */
 	int64_t rcv_nxt;     /* contiguous edge of the peer, skipped gaps included; used with HOLES */
 	int64_t refused_end; /* bytes seen that the peer did not take end here; 0 = none */
 	uint64_t seg_class[MOS_SEG_CLASSES];

@@ -232,8 +232,10 @@ void flow_cold_free(struct flow *flow)
 {
 	if (!flow->cold)
 		return;
-	for (int side = 0; side < 2; side++)
+	for (int side = 0; side < 2; side++) {
 		ranges_free(&flow->cold->half[side].holes);
+		ranges_free(&flow->cold->half[side].below_holes);
+	}
 	free(flow->cold);
 	flow->cold = NULL;
 }

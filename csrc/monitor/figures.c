@@ -25,7 +25,7 @@ static uint64_t stream_bytes(const struct flow *flow, int side)
 	if (half->flags & HALF_FIN)
 		bytes--;
 	if (cold)
-		bytes -= cold->holes.bytes + (int64_t)cold->cut_bytes;
+		bytes += cold->below - cold->below_holes.bytes - cold->holes.bytes - (int64_t)cold->cut_bytes;
 	return bytes > 0 ? (uint64_t)bytes : 0;
 }
 

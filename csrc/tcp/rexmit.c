@@ -68,6 +68,18 @@ static int64_t seen_before(const struct segment *segment)
 	return to - from - unseen(&flow->cold->half[segment->side], from, to);
 }
 
+/* The same below the first number of a flow picked up in the middle. */
+static int64_t seen_below(const struct segment *segment)
+{
+	const struct half_cold *cold = segment->flow->cold ? &segment->flow->cold->half[segment->side] : NULL;
+	int64_t from, to = rel_min(segment->end, 1);
+
+	if (!cold || !cold->below)
+		return 0;
+	from = rel_max(segment->rel, 1 - cold->below);
+	return to > from ? to - from - ranges_missing(&cold->below_holes, from, to) : 0;
+}
+
 static uint8_t retransmission_class(const struct segment *segment)
 {
 	const struct flow_half *sender = &segment->flow->half[segment->side];
@@ -108,7 +120,7 @@ void rexmit_classify(struct segment *segment)
 	segment->seg_class = probe_class(segment);
 	if (segment->rel == sender->snd_max && !probe_pending(segment))
 		return;
-	segment->rexmit = seen_before(segment) > 0;
+	segment->rexmit = seen_before(segment) + seen_below(segment) > 0;
 	if (segment->seg_class != MOS_SEG_NORMAL || segment->end == segment->rel)
 		return;
 	segment->seg_class = segment->rexmit ? retransmission_class(segment) : filler_class(segment);

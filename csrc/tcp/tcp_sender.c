@@ -202,6 +202,26 @@ static void take_probe(struct segment *segment)
 	cold->probe = true;
 }
 
+/* Bytes below the first number of a flow picked up in the middle: counted, never delivered. */
+static void take_below(struct segment *segment)
+{
+	int64_t from = segment->data, to = rel_min(segment_data_end(segment), 1), low;
+	struct ranges_fill fill;
+	struct half_cold *cold;
+	int rc = 0;
+
+	if (from >= to || segment->flow->half[segment->side].flags & HALF_SYN || !flow_cold(segment->flow))
+		return;
+	cold = &segment->flow->cold->half[segment->side];
+	low = 1 - cold->below;
+	if (to < low)
+		rc = ranges_insert(&cold->below_holes, to, low, segment->now_ns);
+	else if (to > low)
+		rc = ranges_fill(&cold->below_holes, rel_max(from, low), to, &fill);
+	if (!rc)
+		cold->below = rel_max(cold->below, 1 - from);
+}
+
 /* Mark the segment's numbers as seen. */
 static void take_numbers(struct segment *segment)
 {
@@ -214,6 +234,7 @@ static void take_numbers(struct segment *segment)
 		return;
 	}
 	note_cut(segment);
+	take_below(segment);
 	if (flow->cold && segment->end > half->snd_max)
 		flow->cold->half[segment->side].probe = false;
 	if (segment->rel == half->snd_max) {
