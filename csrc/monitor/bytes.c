@@ -260,8 +260,10 @@ void bytes_acked(struct mos_context *ctx, const struct segment *segment)
 void bytes_skip_gaps(struct mos_context *ctx, struct flow *flow, uint64_t now_ns, bool at_once)
 {
 	for (int side = 0; flow->cold && side < 2; side++) {
-		if (!flow->cold->half[!side].holes.count)
+		if (!flow->cold->half[!side].holes.count) {
+			flow->cold->half[!side].hold_ns = 0; /* filled while it was waited for */
 			continue;
+		}
 		bool held = flow->cold->half[!side].hold_ns;
 		uint64_t missing;
 		int64_t at;

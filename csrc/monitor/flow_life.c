@@ -133,13 +133,21 @@ static uint64_t idle_after(const struct mos_context *ctx, const struct flow *flo
 	return idle ? idle : UINT64_MAX;
 }
 
-uint64_t flow_deadline(const struct mos_context *ctx, const struct flow *flow)
+/* When silence ends the flow, or its record. */
+static uint64_t end_deadline(const struct mos_context *ctx, const struct flow *flow)
 {
 	uint64_t idle = idle_after(ctx, flow);
-	uint64_t deadline = idle > UINT64_MAX - flow->last_ns ? UINT64_MAX : flow->last_ns + idle;
+
+	return idle > UINT64_MAX - flow->last_ns ? UINT64_MAX : flow->last_ns + idle;
+}
+
+uint64_t flow_deadline(const struct mos_context *ctx, const struct flow *flow)
+{
+	uint64_t deadline = end_deadline(ctx, flow);
 
 	for (int side = 0; flow->cold && side < 2; side++) {
-		uint64_t hold = flow->cold->half[side].hold_ns;
+		const struct half_cold *cold = &flow->cold->half[side];
+		uint64_t hold = cold->holes.count ? cold->hold_ns : 0;
 
 		if (hold && hold + GAP_HOLD_NS < deadline && !(flow->flags & FLOW_ENDED))
 			deadline = hold + GAP_HOLD_NS;
@@ -160,7 +168,7 @@ void flow_due(struct mos_context *ctx, struct flow *flow)
 		return;
 	}
 	bytes_skip_gaps(ctx, flow, ctx->now_ns, false);
-	if (flow_deadline(ctx, flow) > ctx->now_ns) {
+	if (end_deadline(ctx, flow) > ctx->now_ns) {
 		flow_refile(ctx, flow);
 		return;
 	}
