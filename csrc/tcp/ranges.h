@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum {
-	RANGES_CHUNK = 64
+	RANGES_CHUNK = 256
 };
 
 struct hole {
