@@ -74,7 +74,6 @@ enum flow_flag {
 	FLOW_ENDED = 0x04,          /* CONN_END is done; the record lingers */
 	FLOW_RST_SEEN = 0x08,       /* a valid RST ended it */
 	FLOW_ENDING = 0x10,         /* CONN_END is being delivered */
-	FLOW_SERVER_SEEN = 0x20,    /* the server's stack exists (first SYN was received) */
 	FLOW_HANDSHAKE_RUNS = 0x40, /* handshake_rtt_ns holds the time of the last SYN */
 	FLOW_HANDSHAKE_DONE = 0x80  /* handshake_rtt_ns is measured */
 };
@@ -84,8 +83,8 @@ struct half_cold {
 	struct ranges holes;
 	struct ranges below_holes; /* of the bytes below the first number of a midstream flow */
 	int64_t below;             /* how far those reach down: lowest number = 1 - below */
-	int64_t rcv_nxt;     /* contiguous edge of the peer, skipped gaps included; used with HOLES */
-	int64_t refused_end; /* bytes seen that the peer did not take end here; 0 = none */
+	int64_t rcv_nxt;           /* contiguous edge of the peer, skipped gaps included; used with HOLES */
+	int64_t refused_end;       /* bytes seen that the peer did not take end here; 0 = none */
 	uint64_t seg_class[MOS_SEG_CLASSES];
 	uint64_t duplicate_ack;
 	uint64_t zero_window;

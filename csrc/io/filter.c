@@ -30,7 +30,7 @@ static pthread_mutex_t compiler = PTHREAD_MUTEX_INITIALIZER;
 
 static int compile(struct bpf_program *bpf, const char *text, int linktype, char *err, size_t errlen)
 {
-	int dlt = linktype == 101 ? DLT_RAW : linktype, rc;
+	int dlt = linktype == LINKTYPE_RAW_IP ? DLT_RAW : linktype, rc;
 	pcap_t *pcap = pcap_open_dead(dlt, FILTER_SNAPLEN);
 
 	if (!pcap) {

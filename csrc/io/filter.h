@@ -16,6 +16,12 @@
 
 struct filter;
 
+/* Link types that filters are bound with: pcap-linktype(7). */
+enum filter_link {
+	LINKTYPE_ETHERNET = 1,
+	LINKTYPE_RAW_IP = 101
+};
+
 /* linktype: the one the text must be valid for now (LINKTYPE_RAW = 101 for SYN filters). */
 int filter_compile(struct filter **filter, const char *text, int linktype, char *err, size_t errlen);
 void filter_free(struct filter *filter);

@@ -8,11 +8,6 @@
 #include "context.h"
 #include "flow_life.h"
 
-enum {
-	LINKTYPE_ETHERNET = 1,
-	LINKTYPE_RAW_IP = 101
-};
-
 static int bad_socket(struct mos_context *ctx, int64_t sock)
 {
 	return context_fail(ctx, -EBADF,

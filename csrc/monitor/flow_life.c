@@ -13,7 +13,6 @@
 #include "pipeline.h"
 
 enum {
-	LINKTYPE_RAW_IP = 101,
 	LATE_AT_ONCE = 64
 };
 

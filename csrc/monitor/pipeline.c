@@ -77,7 +77,7 @@ static bool orphan_matches(const struct mon_socket *socket, const struct mos_pkt
 		return false;
 	if (socket->domain != DOMAIN_ANY && (socket->domain == DOMAIN_IPV6) != (pkt->ipv6 != 0))
 		return false;
-	return filter_match(socket->orphan, 101, pkt->frame + pkt->l3_off, pkt->l3_len, pkt->l3_len);
+	return filter_match(socket->orphan, LINKTYPE_RAW_IP, pkt->frame + pkt->l3_off, pkt->l3_len, pkt->l3_len);
 }
 
 /* A packet of no monitored flow.  Returns true when some socket took it. */
